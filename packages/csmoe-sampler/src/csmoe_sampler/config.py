@@ -1,0 +1,218 @@
+"""The resolved configuration of a build: nested, frozen, filled by TOML; its digest travels in every output."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from csmoe_sampler.errors import ConfigError
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class GridConfig(_Section):
+    """The Major TOM grid."""
+
+    spacing_km: Annotated[float, Field(ge=0.5, le=1000)] = 10.0
+    """Nominal edge of a tile."""
+    lat_max_deg: Annotated[float, Field(gt=0, le=90)] = 85.0
+    """Rows whose southern edge lies outside +-this latitude do not exist."""
+
+
+class StacConfig(_Section):
+    """A STAC search that yields the files of a raster."""
+
+    url: str = "https://planetarycomputer.microsoft.com/api/stac/v1"
+    collection: str = "esa-worldcover"
+    asset: str = "map"
+    query: dict[str, str | int | float] = {"esa_worldcover:product_version": "2.0.0"}
+    """Properties that an item must carry; WorldCover keeps two versions in one collection."""
+
+
+class LandcoverConfig(_Section):
+    """The thematic descriptor: shares of the classes of a categorical raster."""
+
+    source: tuple[str, ...] = ()
+    """Paths, URLs or glob patterns of the raster's files; empty: the STAC search."""
+    stac: StacConfig = StacConfig()
+    legend: str = "worldcover"
+    """Name of a shipped legend, or path of a legend file (TOML)."""
+    approximate: Annotated[int, Field(ge=2)] | None = None
+    """Count on the overview of this decimation factor instead of full resolution. Biased: see the report."""
+    reproject: bool = False
+    """Read rasters in a projected CRS through a nearest-neighbour warp to longitude and latitude."""
+
+
+class ClimateConfig(_Section):
+    """The climatic descriptor: shares of the Köppen-Geiger classes."""
+
+    source: str = "beck2023"
+    """`beck2023` (fetched once, checksummed, cached), `terraclimate`, or the path of a class map."""
+    temperature: str | None = None
+    """Monthly mean temperature normals in °C (NetCDF, Zarr or a 12-band GeoTIFF); replaces `source`."""
+    precipitation: str | None = None
+    """Monthly precipitation normals in mm a month; goes with `temperature`."""
+    rule: Literal["peel2007", "beck_compat"] = "peel2007"
+    """How normals are classified; a ready map is taken as it is."""
+
+    @model_validator(mode="after")
+    def _both_normals(self) -> ClimateConfig:
+        if (self.temperature is None) != (self.precipitation is None):
+            raise ValueError("temperature and precipitation normals go together: give both or neither")
+        return self
+
+
+class DescriptorConfig(_Section):
+    """A further descriptor of the user's: a raster, a statistic, a name."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+    source: tuple[str, ...]
+    """Paths, URLs or glob patterns."""
+    statistic: Literal["shares", "moments"] = "moments"
+    """`shares` of the classes of a categorical raster, or `moments` (mean, standard deviation) of a numeric one."""
+    legend: str | None = None
+    """For `shares`: legend name or path."""
+    scale: Annotated[float, Field(gt=0)] = 1.0
+    """For `moments`: the difference that counts as one unit of distance in the selection."""
+    reproject: bool = False
+
+    @model_validator(mode="after")
+    def _shares_need_a_legend(self) -> DescriptorConfig:
+        if self.statistic == "shares" and self.legend is None:
+            raise ValueError(f"descriptor '{self.name}': statistic 'shares' needs a legend")
+        if self.name in {"landcover", "climate", "position"}:
+            raise ValueError(f"descriptor name '{self.name}' is taken: choose another")
+        return self
+
+
+class CandidateConfig(_Section):
+    """Which tiles may be drawn."""
+
+    min_land_share: Share = 0.1
+    """Share of the tile's area that is valid land cover and not open water."""
+
+
+class StrataConfig(_Section):
+    """Climate class x dominant land-cover class, sparse ones merged upwards."""
+
+    min_size: Annotated[int, Field(ge=1)] = 200
+    """A stratum with fewer tiles is pooled: first over legend groups, then all land cover of a climate, then the
+    main climate group."""
+
+
+class AllocationConfig(_Section):
+    """How the budget is shared among the strata: n_h proportional to N_h^alpha."""
+
+    alpha: Share = 0.5
+    floor: Annotated[int, Field(ge=0)] = 1
+    """At least this many from every stratum, as far as it has them."""
+    cap: Annotated[int, Field(ge=1)] | None = None
+    """At most this many from one stratum."""
+
+
+class SelectionConfig(_Section):
+    """How tiles are drawn inside a stratum."""
+
+    objective: Literal["diverse", "spread", "random", "proportional", "kmeans"] = "diverse"
+    weights: dict[str, Annotated[float, Field(ge=0)]] = {"landcover": 1.0, "climate": 0.5, "position": 0.5}
+    """Weight of each descriptor, by name, and of the position on the sphere in the squared distance."""
+
+
+class SplitConfig(_Section):
+    """Train, validation and test by spatial blocks with a buffer."""
+
+    validation: Share = 0.05
+    test: Share = 0.05
+    block_km: Annotated[float, Field(gt=0)] = 200.0
+    """Edge of the blocks that go to one split as a whole."""
+    buffer_km: Annotated[float, Field(ge=0)] = 20.0
+    """No two footprint centres of different splits are closer; rows that would be get the split `buffer`."""
+
+    @model_validator(mode="after")
+    def _some_train(self) -> SplitConfig:
+        if self.validation + self.test >= 1:
+            raise ValueError("validation and test shares leave nothing to train on: their sum must stay below 1")
+        return self
+
+
+class BuildConfig(_Section):
+    """Everything that decides what a manifest holds."""
+
+    region: str = "global"
+    n: Annotated[int, Field(gt=0)] = 100_000
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    strict: bool = False
+    """Fail where fewer tiles are found than were asked for, instead of taking all of them."""
+    grid: GridConfig = GridConfig()
+    landcover: LandcoverConfig = LandcoverConfig()
+    climate: ClimateConfig = ClimateConfig()
+    descriptors: tuple[DescriptorConfig, ...] = ()
+    candidates: CandidateConfig = CandidateConfig()
+    strata: StrataConfig = StrataConfig()
+    allocation: AllocationConfig = AllocationConfig()
+    selection: SelectionConfig = SelectionConfig()
+    split: SplitConfig = SplitConfig()
+
+    @model_validator(mode="after")
+    def _weights_name_descriptors(self) -> BuildConfig:
+        names = [d.name for d in self.descriptors]
+        known = {"landcover", "climate", "position", *names}
+        unknown = sorted(set(self.selection.weights) - known)
+        if unknown:
+            raise ValueError(f"selection.weights names {', '.join(unknown)}: known are {', '.join(sorted(known))}")
+        if len(set(names)) < len(names):
+            raise ValueError("two descriptors share a name")
+        return self
+
+    def digest(self) -> str:
+        """SHA-256 of the canonical JSON of the configuration, as 64 hexadecimal digits."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def load_config(path: Path | None, overrides: dict[str, Any]) -> BuildConfig:
+    """The configuration of a TOML file, with dotted `overrides` (`{"grid.spacing_km": 5}`) on top; None is no override.
+
+    Raises:
+        ConfigError: The file is missing or malformed, or values are not usable; all problems in one message.
+    """
+    values = _read_toml(path) if path else {}
+    for dotted, value in overrides.items():
+        if value is None:
+            continue
+        section = values
+        *parents, leaf = dotted.split(".")
+        for parent in parents:
+            section = section.setdefault(parent, {})
+        section[leaf] = value
+    try:
+        return BuildConfig.model_validate(values)
+    except ValidationError as error:
+        where = f"configuration {path}" if path else "configuration"
+        raise ConfigError(f"{where}: {'; '.join(_problem(e) for e in error.errors())}") from error
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"configuration {path}: no such file") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"configuration {path}: not valid TOML ({error})") from error
+
+
+def _problem(error: Any) -> str:
+    key = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        return f"{key}: no such key"
+    message = error["msg"].removeprefix("Value error, ")
+    return f"{key} = {error['input']!r}: {message}" if key and error["type"] != "value_error" else message
