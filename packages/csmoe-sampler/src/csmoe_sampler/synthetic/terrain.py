@@ -1,0 +1,196 @@
+"""Continents, mountains and the sea floor: the elevation of the synthetic Earth in metres, 0 at the coast.
+
+Where the continents lie is written down here, as round cores; the seed draws their coasts, hills and valleys.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+
+from csmoe_sampler.synthetic.noise import (
+    fractal_noise,
+    ramp,
+    read_grid,
+    unit_vector,
+)
+from csmoe_sampler.types import Float32, Float64
+
+TERRAIN_DEG = 0.25
+"""Cell of the global terrain grid; finer relief is added by `elevation_at`."""
+LAND_SHARE = 0.295
+"""Share of the sphere above the sea, as on the real Earth: the sea level is set to meet it."""
+
+_EARTH_KM = 6371.0
+_DETAIL_KM = 28.0
+_DETAIL_OCTAVES = 5
+_DEEP_M = -400.0
+
+_WARP = 0.075
+_FIELD = np.uint64(97)
+_COASTS, _HILLS, _RIDGES, _DETAIL, _WARPS = np.uint64(1), np.uint64(11), np.uint64(21), np.uint64(31), np.uint64(41)
+
+# lon, lat, radius: cores of the continents, in degrees.
+_CORES = np.array(
+    [
+        # a long one from the Arctic to the southern ocean
+        (-112.0, 60.0, 22.0), (-88.0, 58.0, 20.0), (-100.0, 40.0, 18.0), (-84.0, 40.0, 12.0), (-99.0, 21.0, 8.0),
+        (-92.0, 16.0, 6.0), (-84.0, 11.0, 6.0), (-77.0, -8.0, 7.0), (-73.0, -15.0, 9.0), (-69.0, 1.0, 15.0), (-54.0, -8.0, 14.0), (-60.0, -25.0, 14.0), (-68.0, -42.0, 9.0),
+        (-71.0, -52.0, 5.0), (-135.0, 64.0, 10.0),
+        # a great one of the north, with peninsulas in the south
+        (12.0, 49.0, 11.0), (33.0, 55.0, 18.0), (60.0, 57.0, 20.0), (88.0, 58.0, 22.0), (112.0, 56.0, 20.0),
+        (138.0, 64.0, 15.0), (98.0, 36.0, 17.0), (114.0, 32.0, 10.0), (72.0, 36.0, 13.0), (77.0, 20.0, 10.0), (77.0, 30.0, 9.0), (88.0, 31.0, 11.0),
+        (103.0, 17.0, 8.0), (48.0, 27.0, 9.0), (52.0, 35.0, 9.0), (-3.0, 41.0, 6.0), (17.0, 64.0, 8.0),
+        # a hot one
+        (4.0, 18.0, 16.0), (24.0, 19.0, 17.0), (23.0, -3.0, 16.0), (27.0, -20.0, 13.0), (42.0, 7.0, 7.0),
+        (24.0, -30.0, 7.0),
+        # one across the antimeridian
+        (171.0, -24.0, 12.0), (-176.0, -27.0, 12.0), (-166.0, -22.0, 7.0), (178.0, -37.0, 6.0),
+        # the polar ones
+        (0.0, -90.0, 19.0), (80.0, -80.0, 15.0), (-40.0, 74.0, 11.0),
+        # islands
+        (114.0, 0.0, 6.0), (122.0, -4.0, 4.5), (102.0, -1.0, 4.5), (139.0, -5.0, 7.5), (126.0, 10.0, 4.0),
+        (47.0, -19.0, 4.5), (138.0, 37.0, 4.5), (-8.0, 56.0, 4.0), (-20.0, 65.0, 4.0), (-77.0, 20.0, 3.5),
+        (170.0, -46.0, 4.5), (155.0, 20.0, 2.0), (-157.0, 20.0, 2.2), (-28.0, 38.0, 1.6), (58.0, -49.0, 2.5),
+        (-15.0, 16.0, 1.8), (57.0, -21.0, 1.8), (178.0, 3.0, 2.0), (-120.0, -5.0, 2.0), (85.0, -40.0, 2.0),
+    ]
+)  # fmt: skip
+# lon, lat of both ends, half width in degrees, height in metres: mountain ranges.
+_RANGES = np.array(
+    [
+        (-140.0, 63.0, -121.0, 51.0, 5.0, 1900.0), (-121.0, 51.0, -107.0, 34.0, 6.0, 2300.0),
+        (-107.0, 34.0, -97.0, 18.0, 4.0, 2600.0), (-97.0, 18.0, -78.0, 8.0, 2.2, 1700.0),
+        (-78.0, 8.0, -78.0, -6.0, 3.0, 4000.0), (-78.0, -6.0, -69.0, -19.0, 4.0, 5200.0),
+        (-69.0, -19.0, -70.0, -38.0, 3.0, 4300.0), (-70.0, -38.0, -73.0, -53.0, 2.0, 1500.0),
+        (-82.0, 35.0, -72.0, 44.0, 2.5, 1100.0), (-45.0, -22.0, -41.0, -13.0, 3.0, 1100.0),
+        (5.0, 45.5, 16.0, 47.0, 2.0, 2900.0), (36.0, 40.0, 52.0, 36.0, 3.5, 2700.0),
+        (58.0, 50.0, 61.0, 67.0, 2.5, 1000.0), (68.0, 36.0, 79.0, 33.0, 4.5, 5200.0),
+        (79.0, 30.5, 96.0, 29.0, 3.5, 6200.0), (96.0, 29.0, 102.0, 22.0, 3.5, 3300.0),
+        (72.0, 42.0, 92.0, 46.0, 3.5, 3400.0), (92.0, 49.0, 115.0, 53.0, 4.0, 1900.0),
+        (125.0, 62.0, 150.0, 68.0, 5.0, 1700.0), (35.0, 11.0, 40.0, 7.0, 4.0, 2700.0),
+        (30.0, 1.0, 36.0, -9.0, 3.0, 2100.0), (25.0, -31.0, 31.0, -25.0, 3.0, 2200.0),
+        (-8.0, 31.0, 4.0, 34.0, 2.2, 1900.0), (8.0, 60.0, 18.0, 68.0, 2.5, 1300.0),
+        (-167.0, -18.0, -166.0, -30.0, 2.5, 1300.0), (176.0, -41.0, -178.0, -34.0, 2.0, 1900.0),
+        (166.0, -48.0, 174.0, -42.0, 1.6, 2300.0), (133.0, -4.0, 146.0, -6.5, 2.0, 3600.0),
+        (134.0, 34.5, 142.0, 41.0, 1.6, 1700.0), (113.0, -1.0, 117.0, 4.0, 2.0, 1500.0),
+        (-40.0, 68.0, -28.0, 70.0, 3.0, 1500.0), (99.0, 3.0, 105.0, -5.0, 1.3, 1900.0),
+    ]
+)  # fmt: skip
+# lon, lat, radius in degrees, height in metres: plateaus and ice domes.
+_DOMES = np.array(
+    [
+        (88.0, 33.5, 12.0, 4300.0), (98.0, 36.0, 7.0, 2600.0), (-113.0, 39.0, 10.0, 1300.0),
+        (-67.0, -19.0, 5.0, 3200.0), (28.0, -18.0, 14.0, 1000.0), (38.0, 9.0, 7.0, 1400.0), (57.0, 33.0, 9.0, 1000.0),
+        (104.0, 47.0, 10.0, 1000.0), (0.0, -90.0, 21.0, 3100.0), (80.0, -79.0, 14.0, 2400.0), (-40.0, 74.0, 10.5, 2800.0),
+    ]
+)  # fmt: skip
+
+
+def terrain_grid(key: np.uint64) -> Float32:
+    """Elevation in metres at the cell centres of the global `TERRAIN_DEG` grid, (720, 1440), rows from the north."""
+    rows, cols = round(180 / TERRAIN_DEG), round(360 / TERRAIN_DEG)
+    potential = np.empty((rows, cols), np.float32)
+    _continents(potential, _places(_CORES), key)
+    elevation = np.empty((rows, cols), np.float32)
+    _relief(elevation, potential - _sea_level(potential), _segments(_RANGES), _places(_DOMES), key)
+    return elevation
+
+
+def _places(table: Float64) -> Float64:
+    """Rows (x, y, z, 1 - cosine of the radius, remaining columns) of a table (lon, lat, radius, ...)."""
+    rows = [(*unit_vector(row[0], row[1]), 1.0 - unit_vector(0.0, 90.0 - row[2])[2], *row[3:]) for row in table]
+    return np.array(rows)
+
+
+def _segments(table: Float64) -> Float64:
+    """Rows (start xyz, end xyz, half width in radii, height) of the ranges."""
+    rows = [(*unit_vector(r[0], r[1]), *unit_vector(r[2], r[3]), unit_vector(0.0, r[4])[2], r[5]) for r in table]
+    return np.array(rows)
+
+
+def _sea_level(potential: Float32) -> np.float32:
+    """The potential above which `LAND_SHARE` of the sphere lies."""
+    rows, cols = potential.shape
+    parallels = [unit_vector(0.0, 90.0 - 180.0 * row / rows)[2] for row in range(rows + 1)]
+    area = np.repeat(np.round(-np.diff(parallels) * 1e12).astype(np.int64), cols)
+    order = np.argsort(potential, axis=None, kind="stable")[::-1]
+    covered = np.cumsum(area[order])
+    return potential.ravel()[order[np.searchsorted(covered, round(LAND_SHARE * int(covered[-1])))]]
+
+
+@njit(cache=True, nogil=True)
+def _warped_centre(row: int, col: int, shape: tuple[int, int], key: np.uint64) -> tuple[float, float, float]:
+    """The centre of a cell, pushed aside by noise: what is round around it becomes irregular at every scale."""
+    rows, cols = shape
+    x, y, z = unit_vector(-180.0 + (col + 0.5) * 360.0 / cols, 90.0 - (row + 0.5) * 180.0 / rows)
+    p, q, r = x * 4.3, y * 4.3, z * 4.3
+    east = fractal_noise(p, q, r, key * _FIELD + _WARPS, 7, 2.03, 0.6)
+    north = fractal_noise(q, r, p, key * _FIELD + _WARPS + np.uint64(7), 7, 2.03, 0.6)
+    up = fractal_noise(r, p, q, key * _FIELD + _WARPS + np.uint64(14), 7, 2.03, 0.6)
+    x, y, z = x + _WARP * east, y + _WARP * north, z + _WARP * up
+    length = math.sqrt(x * x + y * y + z * z)
+    return x / length, y / length, z / length
+
+
+@njit(cache=True, nogil=True)
+def _continents(potential: Float32, cores: Float64, key: np.uint64) -> None:
+    """Closeness to the nearest core (1 at its centre, 0 at its radius), roughened by noise."""
+    for row in range(potential.shape[0]):
+        for col in range(potential.shape[1]):
+            x, y, z = _warped_centre(row, col, potential.shape, key)
+            core = -0.9
+            for i in range(cores.shape[0]):
+                cosine = x * cores[i, 0] + y * cores[i, 1] + z * cores[i, 2]
+                core = max(core, 1.0 - (1.0 - cosine) / cores[i, 3])
+            rough = fractal_noise(x * 3.1, y * 3.1, z * 3.1, key * _FIELD + _COASTS, 8, 2.03, 0.6)
+            potential[row, col] = core + 0.35 * rough
+
+
+@njit(cache=True, nogil=True)
+def _range_height(x: float, y: float, z: float, ranges: Float64) -> float:
+    """Height of the highest range at a place, falling off smoothly from its axis."""
+    height = 0.0
+    for i in range(ranges.shape[0]):
+        a, b, c = ranges[i, 3] - ranges[i, 0], ranges[i, 4] - ranges[i, 1], ranges[i, 5] - ranges[i, 2]
+        p, q, r = x - ranges[i, 0], y - ranges[i, 1], z - ranges[i, 2]
+        t = min(max((p * a + q * b + r * c) / (a * a + b * b + c * c), 0.0), 1.0)
+        p, q, r = p - t * a, q - t * b, r - t * c
+        fall = 1.0 - (p * p + q * q + r * r) / (2.0 * ranges[i, 6] * ranges[i, 6])
+        if fall > 0.0:
+            height = max(height, ranges[i, 7] * fall * fall)
+    return height
+
+
+@njit(cache=True, nogil=True)
+def _relief(elevation: Float32, potential: Float32, ranges: Float64, domes: Float64, key: np.uint64) -> None:
+    """Elevation from the potential above the sea level: plains, hills, ranges and domes on land, depth in the sea."""
+    for row in range(elevation.shape[0]):
+        for col in range(elevation.shape[1]):
+            p = np.float64(potential[row, col])
+            if p <= 0.0:
+                elevation[row, col] = max(9000.0 * p, -5500.0)
+                continue
+            x, y, z = _warped_centre(row, col, elevation.shape, key)
+            dome = 0.0
+            for i in range(domes.shape[0]):
+                cosine = x * domes[i, 0] + y * domes[i, 1] + z * domes[i, 2]
+                dome = max(dome, domes[i, 4] * ramp(1.0 - (1.0 - cosine) / domes[i, 3], 0.0, 0.6))
+            hills = max(0.0, fractal_noise(x * 9.0, y * 9.0, z * 9.0, key * _FIELD + _HILLS, 6, 2.07, 0.55) + 0.1)
+            ridge = 1.0 - abs(fractal_noise(x * 40.0, y * 40.0, z * 40.0, key * _FIELD + _RIDGES, 4, 2.1, 0.5))
+            mountains = _range_height(x, y, z, ranges) * (0.45 + 0.55 * ridge)
+            upland = 550.0 * hills * ramp(p, 0.0, 0.35) + max(mountains, dome) * ramp(p, -0.05, 0.2)
+            elevation[row, col] = 350.0 * p + upland
+
+
+@njit(cache=True, nogil=True)
+def elevation_at(lon: float, lat: float, terrain: Float32, key: np.uint64) -> float:
+    """Elevation in metres at a place: the terrain grid, with relief of 28 km and finer, stronger in rough country."""
+    coarse = read_grid(terrain, lon, lat)
+    if coarse < _DEEP_M:
+        return coarse
+    x, y, z = unit_vector(lon, lat)
+    scale = _EARTH_KM / _DETAIL_KM
+    detail = fractal_noise(x * scale, y * scale, z * scale, key * _FIELD + _DETAIL, _DETAIL_OCTAVES, 2.05, 0.55)
+    return coarse + min(12.0 + 0.16 * abs(coarse), 330.0) * detail

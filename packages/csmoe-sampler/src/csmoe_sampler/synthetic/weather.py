@@ -1,0 +1,199 @@
+"""Monthly normals of the synthetic Earth at sea level, on a coarse grid: temperature in °C, precipitation in mm a month.
+
+Temperature follows latitude, distance from the sea and the side of the continent. Rain falls in the belts of the
+general circulation, which follow the sun; how much of it arrives depends on the water left in the air that the
+prevailing winds bring: they take it up over the sea, lose it over land, and most of it over mountains.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+
+from csmoe_sampler.synthetic.noise import fractal_noise, ramp, sine_cosine, unit_vector
+from csmoe_sampler.types import Float32, Float64
+
+WEATHER_DEG = 0.5
+LAPSE_C_PER_M = 0.0055
+"""Cooling with height."""
+
+_STEP_KM = 111.195 * WEATHER_DEG
+_SEASON = np.array([sine_cosine(30.0 * (month - 6))[1] for month in range(12)])
+_REGIONS = np.uint64(71)
+_FIELD = np.uint64(97)
+
+
+def weather_grid(terrain: Float32, key: np.uint64) -> Float32:
+    """Normals at the cell centres of the global `WEATHER_DEG` grid, (rows, cols, 24), sea cells included.
+
+    The last axis holds twelve temperatures reduced to sea level, then twelve precipitations.
+    """
+    height, land = _aggregate(np.maximum(terrain, 0.0)), _aggregate((terrain > 0.0).astype(np.float32))
+    inland = _distance_inland(land)
+    winds = np.zeros((3, 3, *land.shape))
+    _blow_zonally(land, height, 1, winds[0])
+    _blow_zonally(land, height, -1, winds[1])
+    _blow_poleward(land, height, winds[2])
+    for _ in range(2):
+        winds = _smooth(winds)
+    normals = np.empty((*land.shape, 24), np.float32)
+    _normals(normals, inland, winds, key)
+    return normals
+
+
+def _aggregate(terrain: Float32) -> Float64:
+    """Means of 2 x 2 cells."""
+    quads = terrain.astype(np.float64)
+    rows = quads[0::2] + quads[1::2]
+    return np.asarray((rows[:, 0::2] + rows[:, 1::2]) / 4.0)
+
+
+def _smooth(field: Float64) -> Float64:
+    """Means over 5 x 5 cells of the two last axes, wrapping in longitude, repeating the polar rows."""
+    rows = np.concatenate([field[..., :1, :], field[..., :1, :], field, field[..., -1:, :], field[..., -1:, :]], axis=-2)
+    n = field.shape[-2]
+    field = (rows[..., 0:n, :] + rows[..., 1 : n + 1, :] + rows[..., 2 : n + 2, :]) + (
+        rows[..., 3 : n + 3, :] + rows[..., 4 : n + 4, :]
+    )
+    shifted = [np.roll(field, shift, axis=-1) for shift in (-2, -1, 0, 1, 2)]
+    return np.asarray((shifted[0] + shifted[1] + shifted[2] + (shifted[3] + shifted[4])) / 25.0)
+
+
+@njit(cache=True, nogil=True)
+def _cosines(rows: int) -> Float64:
+    cosines = np.empty(rows)
+    for row in range(rows):
+        cosines[row] = sine_cosine(90.0 - (row + 0.5) * 180.0 / rows)[1]
+    return cosines
+
+
+@njit(cache=True, nogil=True)
+def _distance_inland(land: Float64) -> Float64:
+    """Distance to the sea in km, by sweeps over the eight neighbours; 0 at sea."""
+    rows, cols = land.shape
+    cosines = _cosines(rows)
+    distance = np.where(land < 0.5, 0.0, 1e9)
+    for sweep in range(4):
+        for i in range(rows):
+            row = i if sweep % 2 == 0 else rows - 1 - i
+            back = -1 if sweep % 2 == 0 else 1
+            east = _STEP_KM * cosines[row]
+            diagonal = math.sqrt(east * east + _STEP_KM * _STEP_KM)
+            for j in range(2 * cols):
+                col = (j if sweep % 2 == 0 else -j) % cols
+                best = min(distance[row, col], distance[row, (col + back) % cols] + east)
+                if 0 <= row + back < rows:
+                    best = min(best, distance[row + back, col] + _STEP_KM)
+                    best = min(best, distance[row + back, (col - 1) % cols] + diagonal)
+                    best = min(best, distance[row + back, (col + 1) % cols] + diagonal)
+                distance[row, col] = best
+    return distance
+
+
+@njit(cache=True, nogil=True)
+def _step(water: float, land: float, climb: float, step_km: float, reach_km: float) -> float:
+    """Share of water in the air (0-1) one step further downwind."""
+    over_land = water * (1.0 - min(step_km / reach_km, 0.5)) / (1.0 + max(climb, 0.0) / 2000.0)
+    over_sea = water + (1.0 - water) * min(step_km / 700.0, 0.5)
+    return land * over_land + (1.0 - land) * over_sea
+
+
+@njit(cache=True, nogil=True)
+def _blow_zonally(land: Float64, height: Float64, direction: int, wind: Float64) -> None:
+    """Water left in the air (0), lifting in m per 100 km (1) and nearness of land upwind (2) of a wind along a parallel.
+
+    It goes round twice, so that the first lap forgets where it began.
+    """
+    rows, cols = land.shape
+    cosines = _cosines(rows)
+    for row in range(rows):
+        step_km = _STEP_KM * cosines[row]
+        reach_km = 3200.0 + 2000.0 * cosines[row] * cosines[row]
+        water, fetch = 1.0, 0.0
+        for j in range(2 * cols):
+            col = (j * direction) % cols
+            climb = height[row, col] - height[row, (col - direction) % cols]
+            water = _step(water, land[row, col], climb, step_km, reach_km)
+            fetch += (land[row, col] - fetch) * min(step_km / 2000.0, 0.5)
+            wind[0, row, col] = water
+            wind[1, row, col] = water * max(climb, 0.0) * 100.0 / max(step_km, 20.0)
+            wind[2, row, col] = fetch
+
+
+@njit(cache=True, nogil=True)
+def _blow_poleward(land: Float64, height: Float64, wind: Float64) -> None:
+    """The same for the monsoon, which blows from the equator along the meridians."""
+    rows, cols = land.shape
+    for direction in (-1, 1):
+        for col in range(cols):
+            water, before = 1.0, 0.0
+            for i in range(rows // 2):
+                row = rows // 2 + (i if direction == 1 else -1 - i)
+                climb = height[row, col] - before
+                before = height[row, col]
+                water = _step(water, land[row, col], climb, _STEP_KM, 2400.0)
+                wind[0, row, col] = water
+                wind[1, row, col] = water * max(climb, 0.0) * 100.0 / _STEP_KM
+
+
+@njit(cache=True, nogil=True)
+def _bump(t: float) -> float:
+    """A smooth bell on [-1, 1]."""
+    return max(0.0, 1.0 - t * t) ** 2
+
+
+@njit(cache=True, nogil=True)
+def _mean_and_swing(lat: float, inner: float, fetch: float) -> tuple[float, float]:
+    """Annual mean and half the annual range of temperature at sea level."""
+    north = abs(lat)
+    sine = sine_cosine(north)[0]
+    frozen = ramp(north, 58.0, 78.0)
+    inner += (fetch - inner) * 0.5 * ramp(north, 22.0, 40.0)
+    mean = 27.5 - 30.0 * sine * sine - (6.0 if lat > 0.0 else 15.0) * frozen
+    mean += 3.0 * inner * _bump((north - 22.0) / 20.0) - 12.0 * inner * ramp(north, 30.0, 68.0)
+    mean += 1.5 * (1.0 - inner) * _bump((north - 52.0) / 24.0)
+    if lat > 0.0:
+        inner = max(inner, 0.35 * frozen)
+    return mean, 1.0 + 4.5 * sine + 29.0 * inner * ramp(north, 5.0, 72.0)
+
+
+@njit(cache=True, nogil=True)
+def _rain(lat: float, season: float, temperature: float, inner: float, wind: Float64) -> float:
+    """Precipitation of a month in mm at a place; `season` is +1 in July, -1 in January.
+
+    `wind` holds water, lifting and fetch of the wind from the west, from the east, and of the monsoon, (3, 3).
+    """
+    north = abs(lat)
+    summer = max(0.0, season if lat > 0.0 else -season)
+    west, east, monsoon = wind[0, 0], wind[1, 0], wind[2, 0]
+    belt = lat - 1.5 - season * (5.0 + 6.0 * inner)
+    tropics = 290.0 * _bump(belt / 16.5) * (0.05 + 0.95 * max(east, 0.9 * monsoon))
+    surge = 260.0 * summer * _bump((north - 22.0) / 16.0) * max(monsoon**2, east**2) * (1.0 - 0.7 * wind[1, 2])
+    storms = 88.0 * _bump((abs(lat - season * 11.0) - 53.0) / 29.0) * (0.06 + 0.94 * max(west, 0.55 * east))
+    showers = 115.0 * summer * _bump((north - 42.0) / 32.0) * max(east**2, inner * (0.3 + 0.5 * west))
+    westerly, easterly = ramp(north, 26.0, 40.0), 1.0 - ramp(north, 24.0, 36.0)
+    lifting = westerly * wind[0, 1] + easterly * wind[1, 1] + summer * wind[2, 1]
+    total = (4.0 + tropics + surge + storms + showers) * (1.0 + min(lifting / 350.0, 1.2))
+    cold = max(0.0, 8.0 - temperature) / 22.0
+    return total / (1.0 + cold * cold)
+
+
+@njit(cache=True, nogil=True)
+def _normals(normals: Float32, inland: Float64, winds: Float64, key: np.uint64) -> None:
+    rows, cols = inland.shape
+    for row in range(rows):
+        lat = 90.0 - (row + 0.5) * 180.0 / rows
+        hemisphere = ramp(lat, -4.0, 4.0) * 2.0 - 1.0
+        for col in range(cols):
+            x, y, z = unit_vector(-180.0 + (col + 0.5) * 360.0 / cols, lat)
+            region = fractal_noise(x * 5.0, y * 5.0, z * 5.0, key * _FIELD + _REGIONS, 4, 2.1, 0.55)
+            wind = winds[:, :, row, col]
+            inner = inland[row, col] / (inland[row, col] + 550.0)
+            mean, swing = _mean_and_swing(lat, inner, wind[0, 2])
+            for month in range(12):
+                temperature = mean + 1.2 * region + swing * hemisphere * _SEASON[month]
+                rain = _rain(lat, _SEASON[month], temperature, inner, wind)
+                normals[row, col, month] = temperature
+                normals[row, col, 12 + month] = rain * (1.0 + 0.3 * region)

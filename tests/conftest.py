@@ -1,0 +1,15 @@
+"""Fixtures for all tests."""
+
+from pathlib import Path
+
+import pytest
+
+SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real rasters beside the project; absent on a user's machine."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip("the real data folder ../shared/data is not beside this checkout")
+    return SHARED_DATA
