@@ -1,10 +1,67 @@
 """Fixtures that start real services: a Dask cluster of several processes, a disk that fills up."""
 
+import os
 import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+TESTS = Path(__file__).resolve().parents[1]
+START_TIMEOUT_S = 60
+
+
+class DaskCluster:
+    """A scheduler and workers, each a process of its own on loopback, started as a user starts them."""
+
+    def __init__(self, logs: Path) -> None:
+        self._logs = logs
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self.scheduler, self.address = self._start(
+            "scheduler", "--host", "127.0.0.1", "--port", "0", says="Scheduler at:"
+        )
+
+    def start_worker(self, python: str = sys.executable, python_path: Path = TESTS) -> subprocess.Popen[bytes]:
+        """A worker of one thread that imports from `python_path`."""
+        command = ["worker", self.address, "--nthreads", "1", "--no-nanny"]
+        return self._start(*command, says="Registered to:", python=python, python_path=python_path)[0]
+
+    def close(self) -> None:
+        for process in reversed(self._processes):
+            process.kill()
+            process.wait()
+
+    def _start(
+        self, *command: str, says: str, python: str = sys.executable, python_path: Path = TESTS
+    ) -> tuple[subprocess.Popen[bytes], str]:
+        """The process, and what follows `says` in its log."""
+        log = self._logs / f"{len(self._processes)}.log"
+        dask = [python, "-m", "dask", *command, "--dashboard-address", "127.0.0.1:0"]
+        environment = os.environ | {"PYTHONPATH": str(python_path)}
+        with log.open("wb") as output:
+            process = subprocess.Popen(dask, env=environment, stderr=output, cwd=self._logs)
+        self._processes.append(process)
+        until = time.monotonic() + START_TIMEOUT_S
+        while time.monotonic() < until and process.poll() is None:
+            _, said, rest = log.read_text().partition(says)
+            if said and "\n" in rest:
+                return process, rest.split()[0]
+            time.sleep(0.02)
+        raise RuntimeError(f"dask {command[0]} did not say '{says}', but: {log.read_text()}")
+
+
+@pytest.fixture(scope="session")
+def dask_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaskCluster]:
+    """A scheduler with two workers of one thread; a test may start more, and kill those."""
+    cluster = DaskCluster(tmp_path_factory.mktemp("dask"))
+    try:
+        cluster.start_worker()
+        cluster.start_worker()
+        yield cluster
+    finally:
+        cluster.close()
 
 
 @pytest.fixture

@@ -127,9 +127,7 @@ def _round(share: Sequence[Fraction], sizes: Sequence[int], total: int) -> list[
     return quota
 
 
-def _reason(
-    quota: int, target: Fraction, size: int, lower: int, upper: int, *, floors_met: bool
-) -> str | None:
+def _reason(quota: int, target: Fraction, size: int, lower: int, upper: int, *, floors_met: bool) -> str | None:
     if abs(quota - target) < 1:
         return None
     if not floors_met:

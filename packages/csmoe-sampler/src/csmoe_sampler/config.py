@@ -8,6 +8,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from csmoe_sampler.errors import ConfigError
@@ -173,10 +174,27 @@ class BuildConfig(_Section):
             raise ValueError("two descriptors share a name")
         return self
 
+    def portable(self) -> dict[str, Any]:
+        """JSON-able, with local paths cut to file names: equal on every machine that holds equal inputs."""
+        values = self.model_dump(mode="json")
+        values["region"] = _file_name(self.region)
+        values["landcover"]["source"] = [_file_name(path) for path in self.landcover.source]
+        values["landcover"]["legend"] = _file_name(self.landcover.legend)
+        for key in ("source", "temperature", "precipitation"):
+            values["climate"][key] = _file_name(values["climate"][key])
+        for descriptor in values["descriptors"]:
+            descriptor["source"] = [_file_name(path) for path in descriptor["source"]]
+            descriptor["legend"] = _file_name(descriptor["legend"])
+        return values
+
     def digest(self) -> str:
-        """SHA-256 of the canonical JSON of the configuration, as 64 hexadecimal digits."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        """SHA-256 of the canonical JSON of the portable configuration, as 64 hexadecimal digits."""
+        text = json.dumps(self.portable(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
+
+    def to_toml(self) -> str:
+        """A configuration file that says the same."""
+        return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
 
 
 def load_config(path: Path | None, overrides: dict[str, Any]) -> BuildConfig:
@@ -199,6 +217,11 @@ def load_config(path: Path | None, overrides: dict[str, Any]) -> BuildConfig:
     except ValidationError as error:
         where = f"configuration {path}" if path else "configuration"
         raise ConfigError(f"{where}: {'; '.join(_problem(e) for e in error.errors())}") from error
+
+
+def _file_name(path: str | None) -> str | None:
+    """Local paths without their folders; names and URLs as they are."""
+    return path if path is None or "://" in path else Path(path).name or path
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from itertools import count, islice
 from typing import Any, TypeVar
 from uuid import uuid4
 
+import dask.config
 from dask.system import CPU_COUNT
 from distributed import Client, Future, KilledWorker, LocalCluster, as_completed
 
@@ -34,23 +35,12 @@ def open_client(scheduler: str | None = None, workers: int | None = None) -> Ite
         ConfigError: The scheduler cannot be reached, has no workers, or runs another version of this package.
     """
     if scheduler is None:
-        # No memory limit: Dask would pause the only worker, which shares its process with the growing tables here.
-        with (
-            LocalCluster(
-                processes=False,
-                n_workers=1,
-                threads_per_worker=workers or CPU_COUNT,
-                memory_limit=None,
-                dashboard_address=None,
-                silence_logs=logging.CRITICAL,
-            ) as cluster,
-            Client(cluster, set_as_default=False) as client,
-        ):
+        with _local_cluster(workers or CPU_COUNT) as cluster, Client(cluster, set_as_default=False) as client:
             yield client
-        return
-    with _connect(scheduler) as client:
-        _check_cluster(client, scheduler)
-        yield client
+    else:
+        with _connect(scheduler) as client:
+            _check_cluster(client, scheduler)
+            yield client
 
 
 def run_tasks(
@@ -90,6 +80,22 @@ def run_tasks(
         client.cancel([*pending, shared])
 
 
+def _local_cluster(threads: int) -> LocalCluster:
+    # Dask serves HTTP even without a dashboard: leave no pages, and no port open to others.
+    no_pages: dict[str, list[str]] = {"distributed.scheduler.http.routes": [], "distributed.worker.http.routes": []}
+    with dask.config.set(no_pages):
+        return LocalCluster(
+            processes=False,
+            n_workers=1,
+            threads_per_worker=threads,
+            memory_limit=None,  # Dask would pause the worker, which shares its process with the tables gathered here
+            dashboard_address="127.0.0.1:0",
+            worker_dashboard_address="127.0.0.1:0",
+            scheduler_kwargs={"dashboard": False},
+            silence_logs=logging.CRITICAL,
+        )
+
+
 def _same(fn: Callable[[Task], Result]) -> Callable[[Task], Result]:
     return fn
 
@@ -103,14 +109,16 @@ def _raise_failure(future: Future[Any], result: Any) -> None:
         _, error, trace = result
         if isinstance(error, KilledWorker):
             raise SamplerError(
-                f"{error.allowed_failures + 1} workers died one after the other in the same task, the last was "
+                f"one task ended its worker {error.allowed_failures + 1} times, the last was "
                 f"{error.last_worker.address}: give the workers more memory or fewer threads, then run the same "
                 "command again: it continues"
             ) from error
         raise error.with_traceback(trace)
     if future.status != "finished":
+        reason = getattr(result, "reason", "cancelled")
         raise SamplerError(
-            f"the Dask scheduler was lost ({result}): start it, then run the same command again: it continues"
+            f"the Dask cluster has dropped a task ({reason}): see that its scheduler runs, then run the same command "
+            "again: it continues"
         )
 
 

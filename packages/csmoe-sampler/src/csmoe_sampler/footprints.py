@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pyproj
 import shapely
+from shapely.geometry.polygon import orient
 
 from csmoe_sampler.types import Float64, Int32
 
@@ -74,7 +75,8 @@ def project_footprints(lon: Float64, lat: Float64, spacing_km: float) -> Footpri
     geometry[polar] = _polar_polygons(corner[polar], edge_m, meridian[polar])
     west, _, east, _ = shapely.bounds(geometry).T
     crossing = (west < -180) | (east > 180)
-    geometry[crossing] = _cut_at_antimeridian(geometry[crossing])
+    if crossing.any():
+        geometry[crossing] = _cut_at_antimeridian(geometry[crossing])
 
     x_min, y_min = corner[:, 0], corner[:, 1] + np.where(epsg > 32700, FALSE_NORTHING_M, 0.0)
     return Footprints(
@@ -105,28 +107,37 @@ def _to_globe(points: Float64, meridian: Float64) -> Float64:
 
 
 def _polar_polygons(corner: Float64, edge_m: float, meridian: Float64) -> list[shapely.Polygon]:
-    """Polygons of squares beside a pole, or around one: those run along it from -90 or 90 to the ring."""
+    """Polygons of squares beside or around a pole."""
     rings = _to_globe(corner[:, None] + _unit_ring(POLAR_POINTS_PER_EDGE) * edge_m, meridian)
-    rings = np.concatenate([rings, rings[:, :1]], axis=1)
-    rings[..., 0] = np.unwrap(rings[..., 0], period=360.0, axis=1).round(DEGREE_DECIMALS)
-    polygons = []
-    for ring in rings:
-        (first, _), (last, lat) = ring[0], ring[-1]
-        pole = np.copysign(90.0, lat)
-        around = abs(last - first) > 180
-        polygons.append(shapely.Polygon(np.vstack([ring, [[last, pole], [first, pole]]]) if around else ring))
-    return polygons
+    unwrapped = np.unwrap(rings[..., 0], period=360.0, axis=1).round(DEGREE_DECIMALS)
+    around = np.abs(unwrapped[:, 0] - unwrapped[:, -1]) > 180
+    beside = np.stack([unwrapped, rings[..., 1]], axis=-1)
+    return [
+        _polar_cap(ring) if cap else shapely.Polygon(side)
+        for ring, side, cap in zip(rings, beside, around, strict=True)
+    ]
+
+
+def _polar_cap(ring: Float64) -> shapely.Polygon:
+    """What a ring (n, 2) around a pole encloses: from longitude -180 to 180 along the ring, and back along the pole."""
+    lon, lat = ring.T
+    lon = (lon + 180) % 360 - 180
+    edge, pole = np.interp(180.0, lon, lat, period=360.0), np.copysign(90.0, lat[0])
+    order = np.argsort(lon)
+    lon = np.concatenate([[-180.0], lon[order], [180.0, 180.0, -180.0]])
+    lat = np.concatenate([[edge], lat[order], [edge, pole, pole]])
+    return orient(shapely.Polygon(np.column_stack([lon, lat]).round(DEGREE_DECIMALS)))
 
 
 def _cut_at_antimeridian(geometry: Geometries) -> Geometries:
-    """MultiPolygons within longitudes +-180 of polygons that reach up to two turns beyond."""
+    """MultiPolygons within longitudes +-180 of polygons that reach beyond."""
     pieces, owners = [], []
-    for turn in (-720.0, -360.0, 0.0, 360.0, 720.0):
+    for turn in (-360.0, 0.0, 360.0):
         window = shapely.box(turn - 180, -90, turn + 180, 90)
         piece, owner = shapely.get_parts(shapely.intersection(geometry, window), return_index=True)
-        solid = shapely.get_dimensions(piece) == 2
-        lon_lat, part = shapely.get_coordinates(piece[solid], return_index=True)
-        pieces.append(shapely.polygons(shapely.linearrings((lon_lat - [turn, 0]).round(DEGREE_DECIMALS), indices=part)))
+        solid = shapely.area(piece) > 0
+        lon_lat = shapely.get_coordinates(piece[solid]) - [turn, 0]
+        pieces.append(shapely.set_coordinates(piece[solid], lon_lat.round(DEGREE_DECIMALS)))
         owners.append(owner[solid])
     order = np.argsort(np.concatenate(owners), kind="stable")
     piece, owner = np.concatenate(pieces)[order], np.concatenate(owners)[order]

@@ -189,6 +189,10 @@ class TileGrid:
         lon = _column_centre(col, self.num_cols(row))
         return np.where(lon == 180, -180.0, lon), self.row_centre(row)
 
+    def row_edges(self) -> Float64:
+        """Southern edges of all rows, then the northern edge of the last, in degrees."""
+        return self._rows.south.copy()
+
     def row_centre(self, row: Numbers) -> Float64:
         """Latitude of the cell centres of rows."""
         position = self._position(row)

@@ -55,6 +55,7 @@ def select(
         workers: Threads; all cores by default.
         progress: Told of the tiles drawn.
     """
+    assert len(features) == strata.of_tile.size, "features and strata are of different tiles"
     progress = progress or NoProgress()
     progress.start("select", int(allocation.quota.sum()), "tiles")
     drawn: list[Int64] = [np.empty(0, np.int64)] * len(strata)

@@ -97,7 +97,8 @@ def load(path: Path) -> tuple[Manifest, dict[str, Any]]:
         ManifestError: The file is missing, truncated, not Parquet, or has no readable `csmoe` key.
     """
     try:
-        table = pq.read_table(path)
+        with pq.ParquetFile(path, memory_map=True) as file:
+            table = file.read()
     except FileNotFoundError as error:
         raise ManifestError(f"manifest {path}: no such file") from error
     except (pa.ArrowException, OSError) as error:

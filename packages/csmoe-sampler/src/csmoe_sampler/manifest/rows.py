@@ -65,7 +65,7 @@ class Rule:
 
 
 class Rows:
-    """The columns of the right type as numpy arrays; nulls become NaN, -1 or an empty text, and are flagged only once."""
+    """The columns of the right type as numpy arrays; nulls become NaN, -1 or an empty text."""
 
     def __init__(self, manifest: Manifest, usable: Iterable[str]) -> None:
         self.manifest = manifest

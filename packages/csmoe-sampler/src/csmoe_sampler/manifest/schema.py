@@ -74,6 +74,15 @@ def schema_for(landcover_labels: Sequence[str], extra_columns: Mapping[str, pa.D
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class LegendClasses:
+    """The classes of a legend as the metadata keeps it, in its order."""
+
+    labels: tuple[str, ...]
+    groups: tuple[str, ...]
+    colors: tuple[str, ...]
+
+
 @dataclass(frozen=True, eq=False)
 class Manifest:
     """A manifest in memory."""
@@ -90,6 +99,16 @@ class Manifest:
     def grid(self) -> TileGrid:
         """The grid that the tile ids belong to."""
         return TileGrid(**self.metadata["grid"])
+
+    @property
+    def legends(self) -> dict[str, LegendClasses]:
+        """The legends of all descriptors with class shares, by the descriptor's name."""
+        return {
+            name: LegendClasses(
+                labels=tuple(legend["labels"]), groups=tuple(legend["groups"]), colors=tuple(legend["colors"])
+            )
+            for name, legend in self.metadata["legends"].items()
+        }
 
     @property
     def landcover_labels(self) -> tuple[str, ...]:

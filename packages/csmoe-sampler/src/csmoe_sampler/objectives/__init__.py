@@ -18,7 +18,7 @@ from csmoe_sampler.errors import ConfigError
 from csmoe_sampler.features import Features
 from csmoe_sampler.types import Int64
 
-_CLASSES = {
+OBJECTIVES = {
     "diverse": "Diverse",
     "spread": "Spread",
     "random": "Random",
@@ -61,15 +61,15 @@ def get_objective(name: str) -> Objective:
     Raises:
         ConfigError: There is none, or it needs a package that is not installed.
     """
-    if name not in _CLASSES:
-        raise ConfigError(f"objective '{name}': no such objective; known are {', '.join(_CLASSES)}")
+    if name not in OBJECTIVES:
+        raise ConfigError(f"objective '{name}': no such objective; known are {', '.join(OBJECTIVES)}")
     try:
         module = import_module(f"{__name__}.{name}")
     except ModuleNotFoundError as error:
-        if error.name not in {"sklearn", "threadpoolctl"}:
+        if (error.name or "").split(".")[0] not in {"sklearn", "threadpoolctl"}:
             raise
         raise ConfigError(
             "objective 'kmeans' needs scikit-learn, which is not installed: "
             "pip install 'csmoe-sampler[kmeans]', or choose another objective"
         ) from error
-    return cast(Objective, getattr(module, _CLASSES[name])())
+    return cast(Objective, getattr(module, OBJECTIVES[name])())

@@ -27,7 +27,7 @@ from csmoe_sampler.types import Int16, Int64
 
 MAX_CLUSTERS = 64
 """Clusters of one stratum."""
-MAX_FITTED = 8192
+MAX_FITTED = 4096
 """Tiles, drawn at random, from which the centroids are learnt."""
 
 _ONE_AT_A_TIME = threading.Lock()  # thread limits are global to the process
@@ -64,7 +64,8 @@ def _centroids(values: Int16, num_clusters: int, seed: int) -> Int16:
     clustering = Clustering(num_clusters, n_init=1, random_state=seed % 2**32)
     with _ONE_AT_A_TIME, threadpool_limits(limits=1):
         clustering.fit(rows.astype(np.float64), sample_weight=count)
-    return np.rint(clustering.cluster_centers_).astype(np.int16)
+    centroids: Int16 = np.rint(clustering.cluster_centers_).astype(np.int16)
+    return centroids
 
 
 @njit(cache=True, nogil=True)

@@ -78,8 +78,8 @@ def _depth(size: int) -> int:
 def _tree_order(values: Int16) -> Int64:
     """All rows, in the order of the leaves of a balanced k-d tree.
 
-    Node k of level l holds the places floor(k n / 2^l) to floor((k + 1) n / 2^l); it is split at its middle place along the
-    dimension of largest variance, ties by row.
+    Node k of level l holds the places floor(k n / 2^l) to floor((k + 1) n / 2^l); it is split at its middle place
+    along the dimension of largest variance, ties by row.
     """
     n = values.shape[0]
     units = np.arange(n)
@@ -208,7 +208,7 @@ def _duel(mass: Int64, i: int, j: int, state: UInt64) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _draw(bound: int, state: UInt64) -> int:
+def _draw(bound: int, state: UInt64) -> np.int64:
     """A uniform integer in [0, bound): SplitMix64, rejecting the incomplete last cycle."""
     limit = np.uint64(bound)
     while True:

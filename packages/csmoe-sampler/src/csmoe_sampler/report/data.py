@@ -85,7 +85,11 @@ class PrefixCurve:
     """Quality of the first tiles of the ranking, against as many random ones."""
 
     sizes: tuple[int, ...]
+    mean: tuple[float, ...]
+    """Mean distance of the candidates to the nearest tile of the prefix."""
+    random_mean: tuple[float, ...]
     radius: tuple[float, ...]
+    """The same, of the candidate that is farthest."""
     random_radius: tuple[float, ...]
     deviation: tuple[float, ...]
     """Largest departure of a stratum's count from its due, in tiles."""
@@ -124,6 +128,7 @@ class ReportData:
     metadata: dict[str, Any]
     """The `csmoe` key of the manifest."""
     num_rows: int
+    num_described: int
     num_candidates: int
     matrix: Matrix
     climate: Balance

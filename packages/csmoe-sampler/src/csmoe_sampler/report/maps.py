@@ -107,7 +107,7 @@ def draw_layers(
     per_split = np.stack(
         [_count(frame, sample[0][split == s], sample[1][split == s], edge_px) for s in range(num_splits)]
     )
-    per_pixel = len(sample[0]) / max(1, np.count_nonzero(candidates))
+    per_pixel = len(sample[0]) / max(1, int(np.count_nonzero(candidates)))
     return MapLayers(
         frame=frame,
         land=land,

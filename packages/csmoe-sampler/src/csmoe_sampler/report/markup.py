@@ -6,9 +6,8 @@ import html
 from collections.abc import Iterable
 from typing import TypeAlias
 
-_VOID = frozenset(
-    {"br", "circle", "col", "image", "img", "input", "line", "path", "polyline", "rect", "source", "stop"}
-)
+_EMPTY = frozenset({"br", "col", "img", "input", "source"})
+"""Elements that have no end tag."""
 
 
 class Markup(str):

@@ -1,81 +1,98 @@
-"""Compiled kernels of the synthetic Earth: the sphere without libm, value noise on it, and bilinear reads of grids.
+"""Compiled kernels of the synthetic Earth: the sphere without libm, noise on it, and bilinear reads of global grids.
 
-Only +, -, *, / and integer operations, each rounded by IEEE 754 and none fused, so that every machine computes the
-same bits; sines come from a polynomial for the same reason.
+Only +, -, *, /, square roots and integer operations, each rounded by IEEE 754 and none fused, so that every machine
+computes the same bits; sines come from a polynomial for the same reason. Noise works on whole arrays and in 32-bit
+integers, because such a loop compiles to vector instructions.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
 
 import numpy as np
 from numba import njit
 
-from csmoe_sampler.types import Float32
+from csmoe_sampler.types import Float32, Float64
+
+EARTH_KM = 6371.0
 
 COORDINATE_UNITS = 240_000.0
 """Coordinates are rounded to this fraction of a degree (0.46 m) first: a pixel centre that two windows compute with a
 different last bit is the same place, and every pixel centre of the rasters written here is hit exactly."""
 
-_X, _Y, _Z = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F), np.uint64(0x165667B19E3779F9)
-_MIX, _HALF, _TOP = np.uint64(0xD6E8FEB86659FD93), np.uint64(32), np.uint64(11)
-_SPLIT = np.uint64(0xA0761D6478BD642F)
+COASTS, WARPS, HILLS, RIDGES, DETAIL, REGIONS, PATCHES, MIXTURE, LAKES, RIVERS, PEOPLE, TOWNS, PARCELS = (
+    np.uint32(32 * field) for field in range(13)
+)
+"""Fields of noise; each owns the 32 keys from its number on."""
+
+_X, _Y, _Z = np.uint32(0x9E3779B1), np.uint32(0x85EBCA77), np.uint32(0xC2B2AE3D)
+_MIX, _KEYS = np.uint32(0x27D4EB2F), np.uint32(0x165667B1)
+_S1, _S13, _S15, _S16 = np.uint32(1), np.uint32(13), np.uint32(15), np.uint32(16)
 _DEGREE = 0.017453292519943295
 _SINE = tuple((-1.0) ** k / math.factorial(2 * k + 1) for k in range(8, -1, -1))
 _COSINE = tuple((-1.0) ** k / math.factorial(2 * k) for k in range(8, -1, -1))
 
 
-@njit(cache=True, nogil=True)
-def hash_unit(key: np.uint64) -> float:
-    """A number in [0, 1) that looks random in every bit of `key`."""
-    key ^= key >> _HALF
-    key *= _MIX
-    key ^= key >> _HALF
-    key *= _MIX
-    key ^= key >> _HALF
-    return np.int64(key >> _TOP) * (1.0 / 9007199254740992.0)
+def seed_key(seed: int) -> np.uint32:
+    """The key of the first field of the Earth of a seed."""
+    return np.uint32(int.from_bytes(hashlib.sha256(str(seed).encode()).digest()[:4], "little") >> 1)
 
 
 @njit(cache=True, nogil=True)
-def cell_key(x: float, y: float, z: float, key: np.uint64) -> np.uint64:
-    """The key of the unit cube of the lattice that holds a point."""
-    return (
-        np.uint64(math.floor(x)) * _X + np.uint64(math.floor(y)) * _Y + np.uint64(math.floor(z)) * _Z + key * _SPLIT
-    )
+def hash_unit(h: np.uint32) -> float:
+    """A number in [0, 1) that looks random in every bit of `h`."""
+    h = np.uint32(np.uint32(h ^ (h >> _S15)) * _MIX)
+    h = np.uint32(np.uint32(h ^ (h >> _S13)) * _Z)
+    h = np.uint32(h ^ (h >> _S16))
+    return np.int32(h >> _S1) * (1.0 / 2147483648.0)
 
 
 @njit(cache=True, nogil=True)
-def value_noise(x: float, y: float, z: float, key: np.uint64) -> float:
-    """Smooth noise in [-1, 1], one random value at every integer point of space, standard deviation about 0.37."""
-    i, j, k = math.floor(x), math.floor(y), math.floor(z)
-    u, v, w = x - i, y - j, z - k
-    u, v, w = u * u * (3.0 - 2.0 * u), v * v * (3.0 - 2.0 * v), w * w * (3.0 - 2.0 * w)
-    a, b, c = np.uint64(i) * _X, np.uint64(j) * _Y, np.uint64(k) * _Z + key * _SPLIT
-    near = _square(a + b + c, u, v)
-    far = _square(a + b + c + _Z, u, v)
-    return 2.0 * (near + (far - near) * w) - 1.0
+def cell_hash(x: float, y: float, z: float, key: np.uint32) -> np.uint32:
+    """The number of the unit cube of the lattice of `key` that holds a point; to be given to `hash_unit`."""
+    cube = np.uint32(np.int32(math.floor(x))) * _X + np.uint32(np.int32(math.floor(y))) * _Y
+    return np.uint32(cube + np.uint32(np.int32(math.floor(z))) * _Z + key * _KEYS)
 
 
 @njit(cache=True, nogil=True)
-def _square(corner: np.uint64, u: float, v: float) -> float:
-    low = hash_unit(corner)
-    low += (hash_unit(corner + _X) - low) * u
-    high = hash_unit(corner + _Y)
-    high += (hash_unit(corner + _X + _Y) - high) * u
-    return low + (high - low) * v
+def _add_noise(total: Float64, x: Float64, y: Float64, z: Float64, scale: float, weight: float, key: np.uint32) -> None:
+    """Add noise in [-weight, weight]: one random value at every integer point of space, smooth between."""
+    shift = np.uint32(key * _KEYS)
+    for n in range(total.shape[0]):
+        # The shifts keep the lattice planes of the octaves from meeting at the equator, where they would show.
+        px, py, pz = x[n] * scale + 0.37, y[n] * scale + 0.59, z[n] * scale + 0.83
+        fx, fy, fz = np.floor(px), np.floor(py), np.floor(pz)
+        u, v, w = px - fx, py - fy, pz - fz
+        u, v, w = u * u * (3.0 - 2.0 * u), v * v * (3.0 - 2.0 * v), w * w * (3.0 - 2.0 * w)
+        a, b = np.uint32(np.uint32(np.int32(fx)) * _X), np.uint32(np.uint32(np.int32(fy)) * _Y)
+        c = np.uint32(np.uint32(np.int32(fz)) * _Z + shift)
+        a1, b1, c1 = np.uint32(a + _X), np.uint32(b + _Y), np.uint32(c + _Z)
+        p00, p10, p01, p11 = np.uint32(a + b), np.uint32(a1 + b), np.uint32(a + b1), np.uint32(a1 + b1)
+        near0, near1 = hash_unit(np.uint32(p00 + c)), hash_unit(np.uint32(p01 + c))
+        near0 += (hash_unit(np.uint32(p10 + c)) - near0) * u
+        near1 += (hash_unit(np.uint32(p11 + c)) - near1) * u
+        far0, far1 = hash_unit(np.uint32(p00 + c1)), hash_unit(np.uint32(p01 + c1))
+        far0 += (hash_unit(np.uint32(p10 + c1)) - far0) * u
+        far1 += (hash_unit(np.uint32(p11 + c1)) - far1) * u
+        near0 += (near1 - near0) * v
+        far0 += (far1 - far0) * v
+        total[n] += weight * (2.0 * (near0 + (far0 - near0) * w) - 1.0)
 
 
 @njit(cache=True, nogil=True)
-def fractal_noise(x: float, y: float, z: float, key: np.uint64, octaves: int, lacunarity: float, gain: float) -> float:
-    """A sum of octaves of `value_noise`, each `lacunarity` times finer and `gain` times weaker; the first has weight 1.
+def fractal_noise(
+    x: Float64, y: Float64, z: Float64, scale: float, key: np.uint32, octaves: int, lacunarity: float, gain: float
+) -> Float64:
+    """Noise at points of space, (N,) each: a sum of octaves, each `lacunarity` finer and `gain` times weaker.
 
-    The octaves are shifted against each other, otherwise their lattice planes would meet at the equator and show there.
+    The first octave has `scale` lattice cells to a unit, lies in [-1, 1] and has standard deviation 0.37.
     """
-    total, weight = 0.0, 1.0
+    total = np.zeros(x.shape[0])
+    weight = 1.0
     for octave in range(octaves):
-        x, y, z = x + 0.37, y + 0.59, z + 0.83
-        total += weight * value_noise(x, y, z, key + np.uint64(octave))
-        x, y, z, weight = x * lacunarity, y * lacunarity, z * lacunarity, weight * gain
+        _add_noise(total, x, y, z, scale, weight, np.uint32(key + np.uint32(octave)))
+        scale, weight = scale * lacunarity, weight * gain
     return total
 
 
@@ -115,6 +132,16 @@ def unit_vector(lon: float, lat: float) -> tuple[float, float, float]:
 
 
 @njit(cache=True, nogil=True)
+def cell_centres(rows: int, cols: int) -> tuple[Float64, Float64, Float64]:
+    """Unit vectors of the cells of a global grid, row by row from the north, each (rows * cols,)."""
+    x, y, z = np.empty(rows * cols), np.empty(rows * cols), np.empty(rows * cols)
+    for n in range(rows * cols):
+        lon, lat = -180.0 + (n % cols + 0.5) * 360.0 / cols, 90.0 - (n // cols + 0.5) * 180.0 / rows
+        x[n], y[n], z[n] = unit_vector(lon, lat)
+    return x, y, z
+
+
+@njit(cache=True, nogil=True)
 def ramp(value: float, start: float, end: float) -> float:
     """0 up to `start`, 1 from `end` on, smooth between."""
     t = min(max((value - start) / (end - start), 0.0), 1.0)
@@ -126,12 +153,15 @@ def grid_weights(lon: float, lat: float, rows: int, cols: int) -> tuple[int, int
     """The two rows and two columns of cell centres around a place, and its fractions between them.
 
     The grid covers the globe, row 0 in the north, column 0 at -180 degrees; columns wrap, rows end at the poles.
+    Longitudes from -180 to 360 degrees.
     """
-    r = (90.0 - lat) * rows / 180.0 - 0.5
-    c = (lon + 180.0) * cols / 360.0 - 0.5
+    r = (90.0 - lat) * (rows / 180.0) - 0.5
+    c = (lon + 180.0) * (cols / 360.0) - 0.5
     row, col = math.floor(r), math.floor(c)
     north, south = min(max(row, 0), rows - 1), min(max(row + 1, 0), rows - 1)
-    return int(north), int(south), int(col) % cols, int(col + 1) % cols, r - row, c - col
+    west = col + cols if col < 0 else col - cols if col >= cols else col
+    east = west + 1 if west + 1 < cols else 0
+    return north, south, west, east, r - row, c - col
 
 
 @njit(cache=True, nogil=True)

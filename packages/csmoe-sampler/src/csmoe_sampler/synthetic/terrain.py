@@ -11,6 +11,13 @@ import numpy as np
 from numba import njit
 
 from csmoe_sampler.synthetic.noise import (
+    COASTS,
+    EARTH_KM,
+    DETAIL,
+    HILLS,
+    RIDGES,
+    WARPS,
+    cell_centres,
     fractal_noise,
     ramp,
     read_grid,
@@ -23,14 +30,11 @@ TERRAIN_DEG = 0.25
 LAND_SHARE = 0.295
 """Share of the sphere above the sea, as on the real Earth: the sea level is set to meet it."""
 
-_EARTH_KM = 6371.0
 _DETAIL_KM = 28.0
 _DETAIL_OCTAVES = 5
 _DEEP_M = -400.0
 
 _WARP = 0.075
-_FIELD = np.uint64(97)
-_COASTS, _HILLS, _RIDGES, _DETAIL, _WARPS = np.uint64(1), np.uint64(11), np.uint64(21), np.uint64(31), np.uint64(41)
 
 # lon, lat, radius: cores of the continents, in degrees.
 _CORES = np.array(
@@ -88,14 +92,40 @@ _DOMES = np.array(
 )  # fmt: skip
 
 
-def terrain_grid(key: np.uint64) -> Float32:
+def terrain_grid(key: np.uint32) -> Float32:
     """Elevation in metres at the cell centres of the global `TERRAIN_DEG` grid, (720, 1440), rows from the north."""
     rows, cols = round(180 / TERRAIN_DEG), round(360 / TERRAIN_DEG)
-    potential = np.empty((rows, cols), np.float32)
-    _continents(potential, _places(_CORES), key)
-    elevation = np.empty((rows, cols), np.float32)
-    _relief(elevation, potential - _sea_level(potential), _segments(_RANGES), _places(_DOMES), key)
-    return elevation
+    x, y, z = _warp(*cell_centres(rows, cols), key)
+    potential = _closeness(x, y, z, _places(_CORES)) + 0.35 * fractal_noise(x, y, z, 3.1, key + COASTS, 8, 2.03, 0.6)
+    potential -= _sea_level(potential.reshape(rows, cols))
+    elevation = np.maximum(9000.0 * potential, -5500.0)
+    land = np.flatnonzero(potential > 0.0)
+    elevation[land] = _relief(x[land], y[land], z[land], potential[land], key)
+    return elevation.reshape(rows, cols).astype(np.float32)
+
+
+def _warp(x: Float64, y: Float64, z: Float64, key: np.uint32) -> tuple[Float64, Float64, Float64]:
+    """Points of the sphere pushed aside by noise: what is round around them becomes irregular at every scale."""
+    east = x + _WARP * fractal_noise(x, y, z, 4.3, key + WARPS, 7, 2.03, 0.6)
+    north = y + _WARP * fractal_noise(x, y, z, 4.3, key + WARPS + np.uint32(8), 7, 2.03, 0.6)
+    up = z + _WARP * fractal_noise(x, y, z, 4.3, key + WARPS + np.uint32(16), 7, 2.03, 0.6)
+    length = np.sqrt(east * east + north * north + up * up)
+    return east / length, north / length, up / length
+
+
+def _relief(x: Float64, y: Float64, z: Float64, potential: Float64, key: np.uint32) -> Float64:
+    """Elevation of land by its potential above the sea level: plains, hills, ranges, plateaus."""
+    hills = np.maximum(fractal_noise(x, y, z, 9.0, key + HILLS, 6, 2.07, 0.55) + 0.1, 0.0)
+    ridges = 1.0 - np.abs(fractal_noise(x, y, z, 40.0, key + RIDGES, 4, 2.1, 0.5))
+    mountains = _range_heights(x, y, z, _segments(_RANGES)) * (0.45 + 0.55 * ridges)
+    uplands = np.maximum(mountains, _dome_heights(x, y, z, _places(_DOMES)))
+    return 350.0 * potential + 550.0 * hills * _rise(potential / 0.35) + uplands * _rise((potential + 0.05) / 0.25)
+
+
+def _rise(t: Float64) -> Float64:
+    """0 below 0, 1 above 1, smooth between."""
+    t = np.clip(t, 0.0, 1.0)
+    return t * t * (3.0 - 2.0 * t)
 
 
 def _places(table: Float64) -> Float64:
@@ -110,87 +140,68 @@ def _segments(table: Float64) -> Float64:
     return np.array(rows)
 
 
-def _sea_level(potential: Float32) -> np.float32:
+def _sea_level(potential: Float64) -> float:
     """The potential above which `LAND_SHARE` of the sphere lies."""
     rows, cols = potential.shape
     parallels = [unit_vector(0.0, 90.0 - 180.0 * row / rows)[2] for row in range(rows + 1)]
     area = np.repeat(np.round(-np.diff(parallels) * 1e12).astype(np.int64), cols)
     order = np.argsort(potential, axis=None, kind="stable")[::-1]
     covered = np.cumsum(area[order])
-    return potential.ravel()[order[np.searchsorted(covered, round(LAND_SHARE * int(covered[-1])))]]
+    last = np.searchsorted(covered, round(LAND_SHARE * int(covered[-1])))
+    return float(potential.ravel()[order[last]])
 
 
 @njit(cache=True, nogil=True)
-def _warped_centre(row: int, col: int, shape: tuple[int, int], key: np.uint64) -> tuple[float, float, float]:
-    """The centre of a cell, pushed aside by noise: what is round around it becomes irregular at every scale."""
-    rows, cols = shape
-    x, y, z = unit_vector(-180.0 + (col + 0.5) * 360.0 / cols, 90.0 - (row + 0.5) * 180.0 / rows)
-    p, q, r = x * 4.3, y * 4.3, z * 4.3
-    east = fractal_noise(p, q, r, key * _FIELD + _WARPS, 7, 2.03, 0.6)
-    north = fractal_noise(q, r, p, key * _FIELD + _WARPS + np.uint64(7), 7, 2.03, 0.6)
-    up = fractal_noise(r, p, q, key * _FIELD + _WARPS + np.uint64(14), 7, 2.03, 0.6)
-    x, y, z = x + _WARP * east, y + _WARP * north, z + _WARP * up
-    length = math.sqrt(x * x + y * y + z * z)
-    return x / length, y / length, z / length
+def _closeness(x: Float64, y: Float64, z: Float64, cores: Float64) -> Float64:
+    """Closeness to the core that is nearest in terms of its radius: 1 at its centre, 0 at its radius, -0.9 far away."""
+    closeness = np.full(x.shape[0], -0.9)
+    for i in range(cores.shape[0]):
+        for n in range(x.shape[0]):
+            cosine = x[n] * cores[i, 0] + y[n] * cores[i, 1] + z[n] * cores[i, 2]
+            closeness[n] = max(closeness[n], 1.0 - (1.0 - cosine) / cores[i, 3])
+    return closeness
 
 
 @njit(cache=True, nogil=True)
-def _continents(potential: Float32, cores: Float64, key: np.uint64) -> None:
-    """Closeness to the nearest core (1 at its centre, 0 at its radius), roughened by noise."""
-    for row in range(potential.shape[0]):
-        for col in range(potential.shape[1]):
-            x, y, z = _warped_centre(row, col, potential.shape, key)
-            core = -0.9
-            for i in range(cores.shape[0]):
-                cosine = x * cores[i, 0] + y * cores[i, 1] + z * cores[i, 2]
-                core = max(core, 1.0 - (1.0 - cosine) / cores[i, 3])
-            rough = fractal_noise(x * 3.1, y * 3.1, z * 3.1, key * _FIELD + _COASTS, 8, 2.03, 0.6)
-            potential[row, col] = core + 0.35 * rough
-
-
-@njit(cache=True, nogil=True)
-def _range_height(x: float, y: float, z: float, ranges: Float64) -> float:
-    """Height of the highest range at a place, falling off smoothly from its axis."""
-    height = 0.0
-    for i in range(ranges.shape[0]):
-        a, b, c = ranges[i, 3] - ranges[i, 0], ranges[i, 4] - ranges[i, 1], ranges[i, 5] - ranges[i, 2]
-        p, q, r = x - ranges[i, 0], y - ranges[i, 1], z - ranges[i, 2]
-        t = min(max((p * a + q * b + r * c) / (a * a + b * b + c * c), 0.0), 1.0)
-        p, q, r = p - t * a, q - t * b, r - t * c
-        fall = 1.0 - (p * p + q * q + r * r) / (2.0 * ranges[i, 6] * ranges[i, 6])
-        if fall > 0.0:
-            height = max(height, ranges[i, 7] * fall * fall)
+def _dome_heights(x: Float64, y: Float64, z: Float64, domes: Float64) -> Float64:
+    height = np.zeros(x.shape[0])
+    for i in range(domes.shape[0]):
+        for n in range(x.shape[0]):
+            cosine = x[n] * domes[i, 0] + y[n] * domes[i, 1] + z[n] * domes[i, 2]
+            height[n] = max(height[n], domes[i, 4] * ramp(1.0 - (1.0 - cosine) / domes[i, 3], 0.0, 0.6))
     return height
 
 
 @njit(cache=True, nogil=True)
-def _relief(elevation: Float32, potential: Float32, ranges: Float64, domes: Float64, key: np.uint64) -> None:
-    """Elevation from the potential above the sea level: plains, hills, ranges and domes on land, depth in the sea."""
-    for row in range(elevation.shape[0]):
-        for col in range(elevation.shape[1]):
-            p = np.float64(potential[row, col])
-            if p <= 0.0:
-                elevation[row, col] = max(9000.0 * p, -5500.0)
-                continue
-            x, y, z = _warped_centre(row, col, elevation.shape, key)
-            dome = 0.0
-            for i in range(domes.shape[0]):
-                cosine = x * domes[i, 0] + y * domes[i, 1] + z * domes[i, 2]
-                dome = max(dome, domes[i, 4] * ramp(1.0 - (1.0 - cosine) / domes[i, 3], 0.0, 0.6))
-            hills = max(0.0, fractal_noise(x * 9.0, y * 9.0, z * 9.0, key * _FIELD + _HILLS, 6, 2.07, 0.55) + 0.1)
-            ridge = 1.0 - abs(fractal_noise(x * 40.0, y * 40.0, z * 40.0, key * _FIELD + _RIDGES, 4, 2.1, 0.5))
-            mountains = _range_height(x, y, z, ranges) * (0.45 + 0.55 * ridge)
-            upland = 550.0 * hills * ramp(p, 0.0, 0.35) + max(mountains, dome) * ramp(p, -0.05, 0.2)
-            elevation[row, col] = 350.0 * p + upland
+def _range_heights(x: Float64, y: Float64, z: Float64, ranges: Float64) -> Float64:
+    """Height of the highest range, falling off smoothly from its axis."""
+    height = np.zeros(x.shape[0])
+    for i in range(ranges.shape[0]):
+        a, b, c = ranges[i, 3] - ranges[i, 0], ranges[i, 4] - ranges[i, 1], ranges[i, 5] - ranges[i, 2]
+        for n in range(x.shape[0]):
+            p, q, r = x[n] - ranges[i, 0], y[n] - ranges[i, 1], z[n] - ranges[i, 2]
+            t = min(max((p * a + q * b + r * c) / (a * a + b * b + c * c), 0.0), 1.0)
+            p, q, r = p - t * a, q - t * b, r - t * c
+            fall = max(0.0, 1.0 - (p * p + q * q + r * r) / (2.0 * ranges[i, 6] * ranges[i, 6]))
+            height[n] = max(height[n], ranges[i, 7] * fall * fall)
+    return height
 
 
 @njit(cache=True, nogil=True)
-def elevation_at(lon: float, lat: float, terrain: Float32, key: np.uint64) -> float:
-    """Elevation in metres at a place: the terrain grid, with relief of 28 km and finer, stronger in rough country."""
-    coarse = read_grid(terrain, lon, lat)
-    if coarse < _DEEP_M:
-        return coarse
-    x, y, z = unit_vector(lon, lat)
-    scale = _EARTH_KM / _DETAIL_KM
-    detail = fractal_noise(x * scale, y * scale, z * scale, key * _FIELD + _DETAIL, _DETAIL_OCTAVES, 2.05, 0.55)
-    return coarse + min(12.0 + 0.16 * abs(coarse), 330.0) * detail
+def elevations(lon: Float64, lat: Float64, terrain: Float32, key: np.uint32) -> Float64:
+    """Elevation in metres at places, (N,): the terrain grid, with relief of 28 km and finer, stronger in rough country."""
+    height, near = np.empty(lon.shape[0]), np.empty(lon.shape[0], np.int64)
+    x, y, z = np.empty(lon.shape[0]), np.empty(lon.shape[0]), np.empty(lon.shape[0])
+    count = 0
+    for n in range(lon.shape[0]):
+        height[n] = read_grid(terrain, lon[n], lat[n])
+        if height[n] >= _DEEP_M:
+            near[count] = n
+            x[count], y[count], z[count] = unit_vector(lon[n], lat[n])
+            count += 1
+    scale = EARTH_KM / _DETAIL_KM
+    detail = fractal_noise(x[:count], y[:count], z[:count], scale, np.uint32(key + DETAIL), _DETAIL_OCTAVES, 2.05, 0.57)
+    for i in range(count):
+        n = near[i]
+        height[n] += min(28.0 + 0.15 * abs(height[n]), 330.0) * detail[i]
+    return height

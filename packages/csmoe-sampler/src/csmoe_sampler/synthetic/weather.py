@@ -12,7 +12,7 @@ import math
 import numpy as np
 from numba import njit
 
-from csmoe_sampler.synthetic.noise import fractal_noise, ramp, sine_cosine, unit_vector
+from csmoe_sampler.synthetic.noise import REGIONS, cell_centres, fractal_noise, ramp, sine_cosine
 from csmoe_sampler.types import Float32, Float64
 
 WEATHER_DEG = 0.5
@@ -21,16 +21,15 @@ LAPSE_C_PER_M = 0.0055
 
 _STEP_KM = 111.195 * WEATHER_DEG
 _SEASON = np.array([sine_cosine(30.0 * (month - 6))[1] for month in range(12)])
-_REGIONS = np.uint64(71)
-_FIELD = np.uint64(97)
 
 
-def weather_grid(terrain: Float32, key: np.uint64) -> Float32:
+def weather_grid(terrain: Float32, key: np.uint32) -> Float32:
     """Normals at the cell centres of the global `WEATHER_DEG` grid, (rows, cols, 24), sea cells included.
 
     The last axis holds twelve temperatures reduced to sea level, then twelve precipitations.
     """
-    height, land = _aggregate(np.maximum(terrain, 0.0)), _aggregate((terrain > 0.0).astype(np.float32))
+    height = _smooth(_aggregate(np.maximum(terrain, 0.0)))
+    land = _aggregate((terrain > 0.0).astype(np.float32))
     inland = _distance_inland(land)
     winds = np.zeros((3, 3, *land.shape))
     _blow_zonally(land, height, 1, winds[0])
@@ -39,7 +38,8 @@ def weather_grid(terrain: Float32, key: np.uint64) -> Float32:
     for _ in range(2):
         winds = _smooth(winds)
     normals = np.empty((*land.shape, 24), np.float32)
-    _normals(normals, inland, winds, key)
+    region = fractal_noise(*cell_centres(*land.shape), 5.0, key + REGIONS, 4, 2.1, 0.55).reshape(land.shape)
+    _normals(normals, inland, winds, region)
     return normals
 
 
@@ -156,7 +156,7 @@ def _mean_and_swing(lat: float, inner: float, fetch: float) -> tuple[float, floa
     mean += 1.5 * (1.0 - inner) * _bump((north - 52.0) / 24.0)
     if lat > 0.0:
         inner = max(inner, 0.35 * frozen)
-    return mean, 1.0 + 4.5 * sine + 29.0 * inner * ramp(north, 5.0, 72.0)
+    return mean, 1.0 + 4.5 * sine + 32.0 * inner * ramp(north, 8.0, 78.0)
 
 
 @njit(cache=True, nogil=True)
@@ -166,34 +166,37 @@ def _rain(lat: float, season: float, temperature: float, inner: float, wind: Flo
     `wind` holds water, lifting and fetch of the wind from the west, from the east, and of the monsoon, (3, 3).
     """
     north = abs(lat)
-    summer = max(0.0, season if lat > 0.0 else -season)
+    local = season if lat > 0.0 else -season
+    summer, warm = max(0.0, local), max(0.0, 0.25 + 0.75 * local)
     west, east, monsoon = wind[0, 0], wind[1, 0], wind[2, 0]
     belt = lat - 1.5 - season * (5.0 + 6.0 * inner)
-    tropics = 290.0 * _bump(belt / 16.5) * (0.05 + 0.95 * max(east, 0.9 * monsoon))
-    surge = 260.0 * summer * _bump((north - 22.0) / 16.0) * max(monsoon**2, east**2) * (1.0 - 0.7 * wind[1, 2])
-    storms = 88.0 * _bump((abs(lat - season * 11.0) - 53.0) / 29.0) * (0.06 + 0.94 * max(west, 0.55 * east))
-    showers = 115.0 * summer * _bump((north - 42.0) / 32.0) * max(east**2, inner * (0.3 + 0.5 * west))
+    sinking = 1.0 - 0.95 * wind[1, 2] * ramp(north, 8.0, 20.0)
+    tropics = 290.0 * _bump(belt / 16.5) * (0.05 + 0.95 * max(east, 0.9 * monsoon)) * sinking
+    surge = 340.0 * warm * _bump((north - 23.0) / 17.0) * max(monsoon**2, east**2) * sinking
+    lee = 1.0 - 0.75 * ramp(wind[0, 2], 0.7, 1.0)
+    storms = 88.0 * _bump((abs(lat - season * 11.0) - 53.0) / 29.0) * (0.06 + 0.94 * max(west, 0.55 * east)) * lee
+    recycled = inner * (0.3 + 0.5 * west) * ramp(north, 34.0, 48.0)
+    showers = 120.0 * summer * _bump((north - 48.0) / 28.0) * max(east**2, recycled)
+    front = 18.0 * ramp(north, 42.0, 60.0) * (0.55 + 0.45 * west) * lee
     westerly, easterly = ramp(north, 26.0, 40.0), 1.0 - ramp(north, 24.0, 36.0)
     lifting = westerly * wind[0, 1] + easterly * wind[1, 1] + summer * wind[2, 1]
-    total = (4.0 + tropics + surge + storms + showers) * (1.0 + min(lifting / 350.0, 1.2))
-    cold = max(0.0, 8.0 - temperature) / 22.0
+    total = (4.0 + tropics + surge + storms + showers + front) * (1.0 + min(lifting / 350.0, 1.2))
+    cold = max(0.0, 8.0 - temperature) / 26.0
     return total / (1.0 + cold * cold)
 
 
 @njit(cache=True, nogil=True)
-def _normals(normals: Float32, inland: Float64, winds: Float64, key: np.uint64) -> None:
+def _normals(normals: Float32, inland: Float64, winds: Float64, region: Float64) -> None:
     rows, cols = inland.shape
     for row in range(rows):
         lat = 90.0 - (row + 0.5) * 180.0 / rows
         hemisphere = ramp(lat, -4.0, 4.0) * 2.0 - 1.0
         for col in range(cols):
-            x, y, z = unit_vector(-180.0 + (col + 0.5) * 360.0 / cols, lat)
-            region = fractal_noise(x * 5.0, y * 5.0, z * 5.0, key * _FIELD + _REGIONS, 4, 2.1, 0.55)
             wind = winds[:, :, row, col]
             inner = inland[row, col] / (inland[row, col] + 550.0)
             mean, swing = _mean_and_swing(lat, inner, wind[0, 2])
             for month in range(12):
-                temperature = mean + 1.2 * region + swing * hemisphere * _SEASON[month]
+                temperature = mean + 1.2 * region[row, col] + swing * hemisphere * _SEASON[month]
                 rain = _rain(lat, _SEASON[month], temperature, inner, wind)
                 normals[row, col, month] = temperature
-                normals[row, col, 12 + month] = rain * (1.0 + 0.3 * region)
+                normals[row, col, 12 + month] = rain * (1.0 + 0.3 * region[row, col])

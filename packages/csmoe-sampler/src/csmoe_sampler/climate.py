@@ -1,0 +1,150 @@
+"""Where the climate class map comes from: Beck et al. (2023), a map of the user's, or monthly normals."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import zipfile
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pooch
+
+from csmoe_sampler.config import ClimateConfig
+from csmoe_sampler.errors import CatalogError, ConfigError
+from csmoe_sampler.normals import Normals, classified_map, open_normals, open_terraclimate
+from csmoe_sampler.progress import Progress
+from csmoe_sampler.remote import Patience, PatientSession, download, read_json
+from csmoe_sampler.storage import Lock, atomic_path, file_digest, write_json
+
+_CACHE_VARIABLE = "CSMOE_CACHE"
+_ARTICLE_VARIABLE = "CSMOE_BECK2023_ARTICLE"
+_MAX_MEMBER_BYTES = 1 << 30
+
+
+@dataclass(frozen=True, kw_only=True)
+class Release:
+    """A published archive that holds a class map."""
+
+    name: str
+    article: str
+    """Answers as the article endpoint of the figshare API; that of a version, so that it cannot change."""
+    archive: str
+    """Name of the ZIP file in the article."""
+    member: str
+    """Path of the map in the archive."""
+    md5: str | None
+    """Of the archive, as published; None: whatever the article says."""
+    citation: str
+    license: str
+
+
+BECK2023 = Release(
+    name="beck2023",
+    article="https://api.figshare.com/v2/articles/21789074/versions/2",
+    archive="koppen_geiger_tif.zip",
+    member="1991_2020/koppen_geiger_0p00833333.tif",
+    md5="7fc2f5a15d4f5fe0ce59c9a9b502aa09",
+    citation="Beck, H. E. et al. (2023), Scientific Data 10, 724, doi:10.6084/m9.figshare.21789074.v2",
+    license="CC-BY-4.0",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClimateMap:
+    """A raster of Köppen-Geiger codes."""
+
+    sources: tuple[str, ...]
+    """Paths, URLs or glob patterns of the raster's files."""
+    provenance: dict[str, Any]
+
+
+def cache_folder() -> Path:
+    """Where downloads are kept: `CSMOE_CACHE`, or the user's cache folder."""
+    return Path(os.environ.get(_CACHE_VARIABLE) or pooch.os_cache("csmoe"))
+
+
+def climate_map(
+    config: ClimateConfig,
+    cache: Path,
+    progress: Progress,
+    *,
+    release: Release = BECK2023,
+    patience: Patience | None = None,
+) -> ClimateMap:
+    """The class map that the configuration asks for; fetched or classified at most once into `cache`.
+
+    The environment variable `CSMOE_BECK2023_ARTICLE` names another address that answers as `Release.article`.
+
+    Raises:
+        ConfigError: The source is neither a name nor a file, or the normals are not usable.
+        CatalogError: The map cannot be fetched, or is not what was published.
+        StorageError: The cache cannot be written.
+    """
+    if config.temperature is not None and config.precipitation is not None:
+        return _from_normals(open_normals(config.temperature, config.precipitation), config, cache, progress)
+    if config.source == "terraclimate":
+        return _from_normals(open_terraclimate(), config, cache, progress)
+    if config.source == release.name:
+        return _from_release(release, cache, progress, patience or Patience())
+    return _from_path(config.source)
+
+
+def _from_path(source: str) -> ClimateMap:
+    path = Path(source)
+    if path.is_file():
+        provenance = {"source": "map", "name": path.name, "digest": file_digest(path)}
+    elif "://" in source or any(mark in source for mark in "*?[") or path.is_dir():
+        provenance = {"source": "map", "name": source if "://" in source else path.name}
+    else:
+        raise ConfigError(
+            f"climate source '{source}' is neither a file nor one of beck2023, terraclimate: check the path"
+        )
+    return ClimateMap(sources=(source,), provenance=provenance)
+
+
+def _from_normals(normals: Normals, config: ClimateConfig, cache: Path, progress: Progress) -> ClimateMap:
+    provenance = {"source": "normals", "rule": config.rule, **normals.provenance}
+    digest = hashlib.sha256(json.dumps(provenance, sort_keys=True).encode()).hexdigest()
+    path = cache / f"climate-{digest[:16]}.tif"
+    if not path.exists():
+        classified_map(normals.temperature, normals.precipitation, config.rule, path, progress)
+    return ClimateMap(sources=(str(path),), provenance=provenance)
+
+
+def _from_release(release: Release, cache: Path, progress: Progress, patience: Patience) -> ClimateMap:
+    folder = cache / release.name
+    path = folder / Path(release.member).name
+    record = _read_record(path, release)
+    if record is None:
+        with Lock(folder):
+            record = _fetch(release, path, progress, patience)
+    return ClimateMap(sources=(str(path),), provenance=record)
+
+
+def _record_path(path: Path) -> Path:
+    return path.with_suffix(".json")
+
+
+def _read_record(path: Path, release: Release) -> dict[str, Any] | None:
+    """What was recorded of the cached map; None where it is not there, of another release, or damaged."""
+    try:
+        record = json.loads(_record_path(path).read_text(encoding="utf-8"))
+        found = {"digest": file_digest(path), **_published(release)}
+    except (OSError, ValueError):
+        return None
+    expected = {key: record.get(key) for key in found} if isinstance(record, dict) else None
+    return record if found == expected else None
+
+
+def _published(release: Release) -> dict[str, Any]:
+    return {
+        "source": release.name,
+        "member": release.member,
+        "citation": release.citation,
+        "license": release.license,
+    }

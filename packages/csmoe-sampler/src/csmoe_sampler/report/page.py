@@ -1,0 +1,57 @@
+"""The page: template, navigation and sections."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from string import Template
+
+from csmoe_sampler.report.coverage import balance_section, headline, map_section, matrix_section
+from csmoe_sampler.report.data import ReportData
+from csmoe_sampler.report.design import (
+    allocation_section,
+    diversity_section,
+    prefix_section,
+    weight_section,
+)
+from csmoe_sampler.report.markup import Markup, element, escape, join
+from csmoe_sampler.report.methods import methods_section, provenance_section
+from csmoe_sampler.report.quantities import count, number
+
+_SECTIONS = (
+    map_section,
+    matrix_section,
+    balance_section,
+    allocation_section,
+    diversity_section,
+    prefix_section,
+    weight_section,
+    methods_section,
+    provenance_section,
+)
+
+
+def render_page(data: ReportData) -> str:
+    """The report as one HTML page that needs nothing else: no network, no fonts, no libraries."""
+    sections = [build(data) for build in _SECTIONS]
+    links = [element("a", section.title, href=f"#{section.name}") for section in sections]
+    template = Template(files(__package__).joinpath("page.html").read_text(encoding="utf-8"))
+    return template.substitute(
+        title=escape(f"{count(data.num_rows)} tiles, {data.metadata['region']}"),
+        subtitle=escape(_subtitle(data)),
+        headline=headline(data),
+        links=join(links),
+        sections=join(section.markup() for section in sections),
+        version=_version(data),
+    )
+
+
+def _subtitle(data: ReportData) -> str:
+    metadata = data.metadata
+    return (
+        f"Major TOM grid of {number(metadata['grid']['spacing_km'])} km · {metadata['objective']} selection · "
+        f"seed {metadata['seed']} · configuration {metadata['config_digest'][:12]}"
+    )
+
+
+def _version(data: ReportData) -> Markup:
+    return escape(f"csmoe-sampler {data.metadata['package_version']}")

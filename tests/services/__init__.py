@@ -1,0 +1,1 @@
+"""Real services on the loopback interface that tests run against."""

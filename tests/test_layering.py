@@ -1,0 +1,76 @@
+"""Imports point one way, and the heavy worlds stay where they belong."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGES = Path(__file__).resolve().parents[1] / "packages"
+SAMPLER = PACKAGES / "csmoe-sampler" / "src" / "csmoe_sampler"
+MODEL = PACKAGES / "csmoe-model" / "src" / "csmoe_model"
+
+# From the bottom up; a module may import from its own line and from those above it.
+LAYERS = [
+    ["errors"],
+    ["types", "storage", "progress", "chance"],
+    ["config", "legend", "grid_rows", "grid_kernels", "footprints"],
+    ["grid"],
+    ["regions", "zonal", "rasters", "remote", "koppen_kernels", "koppen", "features", "strata", "allocation"],
+    ["stac", "normals", "climate", "descriptors", "engine", "interleave", "objectives", "splits", "runs"],
+    ["atlas", "metrics", "selection", "population", "manifest"],
+    ["sampling", "sources", "audit", "report", "synthetic"],
+    ["plan", "pipeline"],
+    ["cli"],
+]
+OWNERS = {
+    "rasterio": {"rasters", "normals", "synthetic"},
+    "pyogrio": {"regions"},
+    "typer": {"cli"},
+    "requests": {"remote", "stac", "climate"},
+    "pystac_client": {"stac"},
+    "planetary_computer": {"remote", "stac"},
+    "distributed": {"engine"},
+}
+
+
+def imports(path: Path, *, at_top: bool = False) -> set[str]:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    found = set()
+    for node in tree.body if at_top else ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            found.add(node.module or "")
+    return found
+
+
+def unit(path: Path) -> str:
+    """The module or sub-package of csmoe_sampler that a file belongs to."""
+    return path.relative_to(SAMPLER).parts[0].removesuffix(".py")
+
+
+FILES = sorted(path for path in SAMPLER.rglob("*.py") if unit(path) != "__init__")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SAMPLER)))
+def test_imports_point_down(path):
+    level = {name: number for number, names in enumerate(LAYERS) for name in names}
+    for name in imports(path):
+        if name.startswith("csmoe_sampler."):
+            target = name.split(".")[1]
+            assert level[target] <= level[unit(path)], f"{unit(path)} imports {target}, which stands above it"
+        owner = OWNERS.get(name.split(".")[0])
+        assert owner is None or unit(path) in owner, f"{unit(path)} imports {name}, which belongs to {owner}"
+
+
+def test_the_packages_never_import_each_other():
+    for path in SAMPLER.rglob("*.py"):
+        assert not any(name.split(".")[0] in {"csmoe_model", "torch"} for name in imports(path)), path
+    for path in MODEL.rglob("*.py"):
+        assert not any(name.split(".")[0] in {"csmoe_sampler", "rasterio"} for name in imports(path)), path
+
+
+def test_the_command_line_imports_nothing_heavy():
+    allowed = {"__future__", "sys", "os", "pathlib", "typing", "typer", "csmoe_sampler.errors"}
+    assert imports(SAMPLER / "cli.py", at_top=True) <= allowed
