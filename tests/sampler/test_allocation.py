@@ -51,6 +51,7 @@ def test_reasons():
     assert not quotas([100, 10_000], 350, floor=300).floors_met
     assert quotas([100, 10_000], 400, floor=300).floors_met
     assert quotas([100, 1000], 50).reason == (None, None)
+    assert quotas([2, 10], 6, floor=2).reason == (FLOOR, YIELDS)  # one tile more, one less
 
 
 def test_target_is_the_ideal_without_bounds():

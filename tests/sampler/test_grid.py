@@ -104,7 +104,7 @@ def test_the_flipped_columns_of_10_km():
     assert GRID.bounds(tiles)[0].tolist() == [-180.0] * 6
     assert GRID.epsg(tiles).tolist() == [32601] * 6
     assert GRID.locate_index([-180.0, 180.0, -179.99], [45.1] * 3).tolist() == [tiles[0]] * 3
-    with pytest.raises(GridError, match="1 of 2 ids .* '502U_1415L'"):
+    with pytest.raises(GridError, match=r"1 of 2 ids .* '502U_1415L'"):
         GRID.parse(["502U_1414L", "502U_1415L"])
 
 
@@ -222,9 +222,33 @@ def test_points_outside_are_named(lon, lat, message):
 
 @pytest.mark.parametrize(
     "bad",
-    ["", "543U", "543U_", "543U_17", "U_17R", "543X_17R", "543U_17X", "543U-17R", "0543U_17R", "543U_017R", "0D_17R"]
-    + ["543U_0L", "947U_0R", "947D_0R", "543U_1321R", "543U_1322L", "543U_17R ", "543U_17Rx", "-543U_17R", "543u_17r"]
-    + ["543U_9999999999R", "é43U_17R", "188D_1918R", "188D_1918L", "00U_0R"],
+    [
+        *[
+            "",
+            "543U",
+            "543U_",
+            "543U_17",
+            "U_17R",
+            "543X_17R",
+            "543U_17X",
+            "543U-17R",
+            "0543U_17R",
+            "543U_017R",
+            "0D_17R",
+        ],
+        *[
+            "543U_0L",
+            "947U_0R",
+            "947D_0R",
+            "543U_1321R",
+            "543U_1322L",
+            "543U_17R ",
+            "543U_17Rx",
+            "-543U_17R",
+            "543u_17r",
+        ],
+        *["543U_9999999999R", "é43U_17R", "188D_1918R", "188D_1918L", "00U_0R"],
+    ],
 )
 def test_bad_ids_are_named(bad):
     with pytest.raises(GridError, match="543U_17R"):
@@ -257,7 +281,7 @@ def test_indices_outside_are_refused(tiles):
 
 def test_rows_outside_are_refused():
     assert (GRID.row_first, GRID.row_last) == (-946, 946)
-    with pytest.raises(GridError, match="row 947 .* -946 to 946"):
+    with pytest.raises(GridError, match=r"row 947 .* -946 to 946"):
         GRID.num_cols([0, 947])
 
 
@@ -276,7 +300,7 @@ def test_a_grid_is_a_light_value():
     assert grid != TileGrid(2.5, 84)
 
 
-@pytest.mark.parametrize("spacing_km", [10, 100, 333])
+@pytest.mark.parametrize("spacing_km", [20, 100, 333])
 def test_the_poles(spacing_km):
     grid = TileGrid(spacing_km, 90)
     tiles = np.arange(grid.size)

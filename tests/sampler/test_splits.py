@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from csmoe_sampler.chance import key_uniform, tile_keys
 from csmoe_sampler.config import SplitConfig
 from csmoe_sampler.grid import TileGrid
 from csmoe_sampler.grid_rows import EARTH_RADIUS_KM
@@ -140,6 +141,14 @@ def in_blocks(*counts):
     return lon, np.full(lon.size, 0.5)
 
 
+def test_a_block_is_taken_when_it_brings_the_share_closer():
+    """24 tiles are wanted: two blocks of 15 are closer than one; of 17, one is closer than two."""
+    for size, expected in ((15, 30), (17, 17)):
+        lon, lat = in_blocks(*[size] * 20)
+        split = hold_out_blocks(lon, lat, config(validation=0.0, test=24 / lon.size), 0).assign(lon, lat)
+        assert (split == "test").sum() == expected
+
+
 def test_three_blocks_give_one_to_each_split_and_say_what_it_costs():
     lon, lat = in_blocks(500, 30, 450)
     blocks = hold_out_blocks(lon, lat, config(validation=0.05, test=0.05), 0)
@@ -174,12 +183,13 @@ def test_no_shares_no_blocks_no_notes():
 
 def test_a_split_is_golden():
     """Frozen: the assignment of a seed is part of the contract."""
-    lon, lat = uniform(np.random.default_rng(4), 3000, 35, 70, -10, 40)
+    x, y = key_uniform(tile_keys(4, np.arange(6000))).reshape(2, -1)
+    lon, lat = 50 * x - 10, 35 * y + 35
     split = hold_out_blocks(lon, lat, config(), 42).assign(lon, lat)
     names, count = np.unique(split, return_counts=True)
     assert dict(zip(names.tolist(), count.tolist(), strict=True)) == {
-        "buffer": 343,
-        "test": 605,
-        "train": 1508,
-        "validation": 544,
+        "buffer": 342,
+        "test": 600,
+        "train": 1517,
+        "validation": 541,
     }

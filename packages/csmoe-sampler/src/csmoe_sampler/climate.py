@@ -7,16 +7,17 @@ import json
 import os
 import shutil
 import zipfile
+import zlib
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pooch
 
+from csmoe_sampler.class_map import classified_map
 from csmoe_sampler.config import ClimateConfig
 from csmoe_sampler.errors import CatalogError, ConfigError
-from csmoe_sampler.normals import Normals, classified_map, open_normals, open_terraclimate
+from csmoe_sampler.normals import Normals, open_normals, open_terraclimate
 from csmoe_sampler.progress import Progress
 from csmoe_sampler.remote import Patience, PatientSession, download, read_json
 from csmoe_sampler.storage import Lock, atomic_path, file_digest, write_json
@@ -148,3 +149,70 @@ def _published(release: Release) -> dict[str, Any]:
         "citation": release.citation,
         "license": release.license,
     }
+
+
+def _fetch(release: Release, path: Path, progress: Progress, patience: Patience) -> dict[str, Any]:
+    """Downloads the archive, checks it, keeps the map at `path`, and records what it is."""
+    article = os.environ.get(_ARTICLE_VARIABLE) or release.article
+    try:
+        with PatientSession(patience) as session:
+            address, md5, size = _find_archive(read_json(article, session), article, release)
+            archive = _retrieve(address, md5, size, path.parent / release.archive, session, progress)
+        _extract(archive, release.member, path)
+    except CatalogError as error:
+        raise CatalogError(
+            f"climate map {release.name} cannot be fetched: {error}; or give the map as a file with --climate PATH"
+        ) from error
+    record = {**_published(release), "archive_md5": md5, "digest": file_digest(path)}
+    write_json(_record_path(path), record)
+    archive.unlink()
+    return record
+
+
+def _find_archive(answer: dict[str, Any], article: str, release: Release) -> tuple[str, str, int]:
+    """Address, MD5 and size of the archive, as the article says."""
+    try:
+        files = {file["name"]: file for file in answer["files"]}
+        file = files[release.archive]
+        address, md5, size = str(file["download_url"]), str(file["computed_md5"]), int(file["size"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise CatalogError(f"{article} does not describe {release.archive}: check the address") from error
+    if release.md5 is not None and md5 != release.md5:
+        raise CatalogError(
+            f"{article} describes a {release.archive} with MD5 {md5} where {release.md5} was published: "
+            "do not trust that address"
+        )
+    return address, md5, size
+
+
+def _retrieve(address: str, md5: str, size: int, archive: Path, session: PatientSession, progress: Progress) -> Path:
+    """The archive, after a check of its MD5; a download that was cut off is continued."""
+    part = archive.with_name(f"{archive.name}.{md5}.part")
+
+    def bring(url: str, output_file: str, _pooch: object) -> None:
+        progress.start("climate map", size, "bytes")
+        progress.advance(part.stat().st_size if part.exists() else 0)
+        download(url, part, size, session, progress.advance)
+        progress.finish()
+        part.replace(output_file)
+
+    pooch.get_logger().setLevel("WARNING")
+    try:
+        return Path(pooch.retrieve(address, f"md5:{md5}", archive.name, archive.parent, downloader=bring))
+    except ValueError as error:
+        raise CatalogError(f"{address} is damaged, its MD5 is not {md5}: try again later") from error
+
+
+def _extract(archive: Path, member: str, path: Path) -> None:
+    """Writes one named member of a ZIP file to `path`, whatever its name says about folders."""
+    try:
+        with zipfile.ZipFile(archive) as packed:
+            info = packed.getinfo(member)
+            if info.file_size > _MAX_MEMBER_BYTES:
+                raise CatalogError(f"{archive.name} holds a {member} of {info.file_size} bytes: not a class map")
+            with packed.open(info) as source, atomic_path(path) as temporary, temporary.open("wb") as target:
+                shutil.copyfileobj(source, target, 1 << 20)
+    except KeyError as error:
+        raise CatalogError(f"{archive.name} holds no {member}: not the archive that was published") from error
+    except (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError) as error:
+        raise CatalogError(f"{archive.name} cannot be unpacked ({error})") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -197,26 +198,42 @@ class BuildConfig(_Section):
         return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
 
 
-def load_config(path: Path | None, overrides: dict[str, Any]) -> BuildConfig:
-    """The configuration of a TOML file, with dotted `overrides` (`{"grid.spacing_km": 5}`) on top; None is no override.
+def load_config(path: Path | None, overrides: Mapping[str, Any], *, base: BuildConfig | None = None) -> BuildConfig:
+    """The configuration of a TOML file, with dotted `overrides` (`{"grid.spacing_km": 5}`) on top.
+
+    Args:
+        path: The file; None: no file.
+        overrides: Keys with the value None override nothing.
+        base: What holds where neither says anything; default: the defaults.
 
     Raises:
         ConfigError: The file is missing or malformed, or values are not usable; all problems in one message.
     """
-    values = _read_toml(path) if path else {}
+    values: dict[str, Any] = base.model_dump(mode="json") if base else {}
+    if path:
+        _merge(values, _read_toml(path))
     for dotted, value in overrides.items():
-        if value is None:
-            continue
-        section = values
-        *parents, leaf = dotted.split(".")
-        for parent in parents:
-            section = section.setdefault(parent, {})
-        section[leaf] = value
+        if value is not None:
+            _merge(values, _nested(dotted, value))
     try:
         return BuildConfig.model_validate(values)
     except ValidationError as error:
         where = f"configuration {path}" if path else "configuration"
         raise ConfigError(f"{where}: {'; '.join(_problem(e) for e in error.errors())}") from error
+
+
+def _nested(dotted: str, value: Any) -> dict[str, Any]:
+    first, _, rest = dotted.partition(".")
+    return {first: _nested(rest, value) if rest else value}
+
+
+def _merge(values: dict[str, Any], more: dict[str, Any]) -> None:
+    """Tables are merged key by key, but tables of free keys (weights, queries) and everything else are replaced."""
+    for key, value in more.items():
+        if isinstance(value, dict) and isinstance(values.get(key), dict) and key not in {"weights", "query"}:
+            _merge(values[key], value)
+        else:
+            values[key] = value
 
 
 def _file_name(path: str | None) -> str | None:

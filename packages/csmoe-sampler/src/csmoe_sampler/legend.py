@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -21,6 +21,7 @@ NODATA = -1
 """In `Legend.lookup`: the code says that nothing is known here."""
 UNKNOWN = -2
 """In `Legend.lookup`: the legend does not have the code."""
+MAX_CLASSES = 250
 RESERVED_LABELS = frozenset({"valid", "water", "entropy", "classes", "pixels"})
 """Would give two columns of class shares one name."""
 
@@ -100,9 +101,7 @@ class Legend:
 
 def shipped_legends() -> list[str]:
     """Names of the legends that come with the package."""
-    return sorted(
-        entry.name.removesuffix(".toml") for entry in _shipped().iterdir() if entry.name.endswith(".toml")
-    )
+    return sorted(entry.name.removesuffix(".toml") for entry in _shipped().iterdir() if entry.name.endswith(".toml"))
 
 
 def load_legend(name_or_path: str) -> Legend:
@@ -168,7 +167,7 @@ def _shape_problems(table: dict[str, Any]) -> Iterator[str]:
         yield from _code_problems(table["nodata"], "nodata")
 
 
-def _key_problems(table: dict[str, Any], fields: dict[str, type], where: str) -> Iterator[str]:
+def _key_problems(table: dict[str, Any], fields: Mapping[str, type], where: str) -> Iterator[str]:
     for key, kind in fields.items():
         if key not in table:
             yield f"{where}{key} is missing"
@@ -187,6 +186,8 @@ def _code_problems(codes: list[Any], where: str) -> Iterator[str]:
 
 
 def _content_problems(table: dict[str, Any]) -> Iterator[str]:
+    if len(table["class"]) > MAX_CLASSES:
+        yield f"it has {len(table['class'])} classes, more than {MAX_CLASSES}"
     owner: dict[int, str] = {}
     labels: set[str] = set()
     for entry in table["class"]:

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from csmoe_sampler.atlas import Atlas, describe_tiles, open_atlas, read_atlas
 from csmoe_sampler.config import BuildConfig, load_config
 from csmoe_sampler.engine import open_client
-from csmoe_sampler.errors import ConfigError, SelectionError
+from csmoe_sampler.errors import AtlasError, ConfigError, SelectionError
 from csmoe_sampler.grid import TileGrid
 from csmoe_sampler.manifest import Manifest, read_manifest, write_manifest
-from csmoe_sampler.population import population_of
+from csmoe_sampler.plan import Plan, plan_build
+from csmoe_sampler.population import Population, population_of
 from csmoe_sampler.progress import NoProgress, Progress
 from csmoe_sampler.regions import tiles_of
 from csmoe_sampler.report import summarise, write_report
 from csmoe_sampler.sampling import draw
 from csmoe_sampler.sources import legends_of, open_descriptors
 from csmoe_sampler.storage import write_bytes
+from csmoe_sampler.synthetic import write_earth
 from csmoe_sampler.types import Int64
+
+DESCRIBED = "_describe.toml"
+"""In an atlas: the configuration that described it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +71,7 @@ def build(config: BuildConfig, outputs: Outputs, runtime: Runtime, *, overwrite:
         SamplerError: Something asked for cannot be had; what was written before is kept, and used by the next run.
     """
     _check_outputs(config, outputs, overwrite=overwrite)
+    _check_size(config, _tiles(config.region, TileGrid(config.grid.spacing_km, config.grid.lat_max_deg)))
     describe(config, outputs.atlas, runtime)
     return select(config, outputs, runtime, overwrite=overwrite)
 
@@ -72,23 +79,23 @@ def build(config: BuildConfig, outputs: Outputs, runtime: Runtime, *, overwrite:
 def describe(config: BuildConfig, out: Path, runtime: Runtime) -> Atlas:
     """The atlas of the region's tiles, in `out`; only what is missing there is computed."""
     grid = TileGrid(config.grid.spacing_km, config.grid.lat_max_deg)
-    tiles = _tiles(config, grid)
-    descriptors = open_descriptors(config, grid, tiles, out, runtime.progress)
+    tiles = _tiles(config.region, grid)
+    descriptors = open_descriptors(config, runtime.progress)
     with open_client(runtime.scheduler, runtime.workers) as client:
-        return describe_tiles(tiles, grid, descriptors, out, client=client, progress=runtime.progress)
+        atlas = describe_tiles(tiles, grid, descriptors, out, client=client, progress=runtime.progress)
+    _remember(config, out)
+    return atlas
 
 
 def select(config: BuildConfig, outputs: Outputs, runtime: Runtime, *, overwrite: bool = False) -> Manifest:
     """The manifest drawn from an atlas; writes it, its configuration and the report."""
     _check_outputs(config, outputs, overwrite=overwrite)
+    population = _population(config, outputs.atlas)
     atlas = open_atlas(outputs.atlas)
-    tiles = _tiles(config, atlas.grid)
-    legends = legends_of(atlas)
-    population = population_of(read_atlas(outputs.atlas, tiles=tiles), config, legends)
     manifest = draw(
         population,
         config,
-        legends,
+        legends_of(atlas.provenance),
         sources=atlas.provenance,
         workers=runtime.workers,
         progress=runtime.progress,
@@ -96,18 +103,87 @@ def select(config: BuildConfig, outputs: Outputs, runtime: Runtime, *, overwrite
     write_manifest(manifest.table, manifest.metadata, outputs.manifest)
     write_bytes(outputs.config, config.to_toml().encode())
     if outputs.report:
-        write_report(summarise(manifest, population, config, legends, runtime.progress), outputs.report)
+        write_report(summarise(manifest, population, runtime.progress), outputs.report)
     return manifest
 
 
-def _tiles(config: BuildConfig, grid: TileGrid) -> Int64:
-    tiles = tiles_of(config.region, grid)
+def report(manifest: Path, atlas: Path, out: Path, runtime: Runtime) -> None:
+    """The report page of a manifest, beside the atlas that it was drawn from."""
+    loaded = read_manifest(manifest)
+    config = BuildConfig.model_validate(loaded.metadata["config"])
+    described = load_config(atlas / DESCRIBED, {})
+    if described.portable()["region"] == config.region:  # a manifest keeps the name of a vector file, not its folder
+        config = config.model_copy(update={"region": described.region})
+    write_report(summarise(loaded, _population(config, atlas), runtime.progress), out)
+
+
+def plan(config: BuildConfig, atlas: Path, runtime: Runtime, mbit_s: float = 500.0) -> Plan:
+    """What `build` with that atlas will take; reads headers only."""
+    tiles = _tiles(config.region, TileGrid(config.grid.spacing_km, config.grid.lat_max_deg))
+    return plan_build(config, tiles, atlas, runtime.progress, mbit_s=mbit_s, workers=runtime.workers)
+
+
+def selection_config(atlas: Path, path: Path | None, overrides: Mapping[str, Any]) -> BuildConfig:
+    """The configuration of a selection from an atlas: what was described is settled, the rest may be chosen.
+
+    Raises:
+        ConfigError: `path` or `overrides` ask for another grid, land cover or climate than the atlas has.
+    """
+    described = load_config(atlas / DESCRIBED, {}) if (atlas / DESCRIBED).exists() else None
+    if described is None:
+        open_atlas(atlas)  # says so where it is no atlas at all
+        raise AtlasError(f"atlas {atlas} is not finished: run describe again, it continues")
+    config = load_config(path, overrides, base=described)
+    for name in ("grid", "landcover", "climate"):
+        if getattr(config, name) != getattr(described, name):
+            raise ConfigError(f"atlas {atlas} was described with another [{name}]: leave it out, or describe anew")
+    return config
+
+
+def quickstart(folder: Path, n: int, runtime: Runtime) -> Outputs:
+    """A build on the synthetic Earth, all in `folder`."""
+    earth = write_earth(folder / "earth", "small", 0, runtime.progress)
+    outputs = Outputs.beside(folder / "sample.parquet")
+    overrides = {
+        "n": n,
+        "landcover.stac.url": str(earth.catalogue),
+        "climate.source": str(earth.koppen),
+        "descriptors": [{"name": "elevation", "source": [str(earth.elevation)], "scale": 1000.0}],
+        "selection.weights": {"landcover": 1.0, "climate": 0.5, "elevation": 0.25, "position": 0.5},
+    }
+    build(load_config(None, overrides), outputs, runtime)
+    return outputs
+
+
+def _population(config: BuildConfig, path: Path) -> Population:
+    atlas = open_atlas(path)
+    tiles = _tiles(config.region, atlas.grid)
+    _check_size(config, tiles)
+    return population_of(read_atlas(path, tiles=tiles), config, legends_of(atlas.provenance))
+
+
+def _tiles(region: str, grid: TileGrid) -> Int64:
+    """The tiles of a region, or of several joined by ` + `."""
+    parts = [tiles_of(part, grid) for part in region.split(" + ")]
+    return np.unique(np.concatenate(parts))
+
+
+def _check_size(config: BuildConfig, tiles: Int64) -> None:
     if config.n > tiles.size:
         raise SelectionError(
             f"region '{config.region}' has {tiles.size:,} tiles of {config.grid.spacing_km:g} km, {config.n:,} were "
             "asked for: lower --n, widen the region, or use a finer --grid-km"
         )
-    return tiles
+
+
+def _remember(config: BuildConfig, atlas: Path) -> None:
+    """Keeps beside the atlas's parts what was described; regions of several runs are joined."""
+    path = atlas / DESCRIBED
+    if path.exists():
+        regions = load_config(path, {}).region.split(" + ")
+        if config.region not in regions:
+            config = config.model_copy(update={"region": " + ".join([*regions, config.region])})
+    write_bytes(path, config.to_toml().encode())
 
 
 def _check_outputs(config: BuildConfig, outputs: Outputs, *, overwrite: bool) -> None:

@@ -1,8 +1,8 @@
-"""Where tiles lie on the pixels of a raster: which rows and columns are theirs, with what weight; what to read.
+"""Where tiles lie on the pixels of a raster: which rows and columns are theirs, with what weight.
 
-The grid makes polygons needless. Tiles are boxes in longitude and latitude; all tiles of a grid row share their rows of
-pixels (a *band*), and within a band each tile has one interval of columns (a *segment*; two where a global raster is cut
-inside the tile). Pixels go to tiles by one of two rules:
+The grid makes polygons needless. Tiles are boxes in longitude and latitude; all tiles of a grid row share their rows
+of pixels (a *band*), and within a band each tile has one interval of columns (a *segment*; two where a global raster
+is cut inside the tile). Pixels go to tiles by one of two rules:
 
 - *centres*, for pixels much smaller than tiles: a pixel belongs to the tile that holds its centre, exactly as
   `TileGrid.locate_index` says, and weighs cos(latitude of the centre), which is its area up to a constant;
@@ -16,7 +16,6 @@ that are read nor the threads that read them show in a result; and `sin_deg` has
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -24,7 +23,8 @@ import numpy as np
 import numpy.typing as npt
 
 from csmoe_sampler.grid import TileGrid
-from csmoe_sampler.types import Bool, Float64, Int64
+from csmoe_sampler.runs import expand_runs
+from csmoe_sampler.types import Float64, Int64
 
 CENTRES_FROM_PX = 16
 """From this many pixels along the edge of a tile on, pixels go to tiles by their centres."""
@@ -66,11 +66,11 @@ class Lattice:
 
     def lon(self, col: Int64) -> Float64:
         """Longitude of the pixel centres of columns."""
-        return self.west + (col + 0.5) * self.width_deg
+        return self.west + (col.astype(np.float64) + 0.5) * self.width_deg
 
     def lat(self, row: Int64) -> Float64:
         """Latitude of the pixel centres of rows."""
-        return self.north - (row + 0.5) * self.height_deg
+        return self.north - (row.astype(np.float64) + 0.5) * self.height_deg
 
     def by_centres(self, grid: TileGrid) -> bool:
         """Whether pixels go to the tiles of `grid` by their centres, rather than by areas."""
@@ -193,35 +193,6 @@ def full_weight(lattice: Lattice, boxes: TileBoxes) -> Int64:
     return np.repeat(of_band, np.diff(first, append=len(boxes))) * num_cols
 
 
-def plan_windows(
-    placed: Placement, block_shape: tuple[int, int], most_px: int, whole_runs: bool
-) -> Iterator[Window]:
-    """Windows that cover all placed pixels and touch every block that holds some once, from north to south.
-
-    Args:
-        placed: The tiles.
-        block_shape: Rows and columns of the blocks in which the file is stored.
-        most_px: A window is larger only where a single block is, or where `whole_runs` forbids to divide it.
-        whole_runs: Never cut a window in longitude, so that no segment is cut.
-    """
-    if not len(placed.tile):
-        return
-    block_rows, block_cols = block_shape
-    top, bottom = int(placed.row_start.min()), int(placed.row_stop.max())
-    left, right = int(placed.col_start.min()), int(placed.col_stop.max())
-    needed = _needed_blocks(placed, block_shape)
-    stack = max(1, most_px // (block_rows * (right - left)))
-    chunk = needed.shape[1] if whole_runs else max(1, most_px // (stack * block_rows * block_cols))
-    for low in range(0, needed.shape[0], stack):
-        first_row = (top // block_rows + low) * block_rows
-        rows = max(first_row, top), min(first_row + stack * block_rows, bottom)
-        columns = np.flatnonzero(needed[low : low + stack].any(axis=0)) + left // block_cols
-        for run in np.split(columns, np.flatnonzero(np.diff(columns) > 1) + 1):
-            for k in range(0, len(run), chunk):
-                part = run[k : k + chunk]
-                yield Window(*rows, max(int(part[0]) * block_cols, left), min((int(part[-1]) + 1) * block_cols, right))
-
-
 def sin_deg(angle: Float64) -> Float64:
     """Sine of angles of -90 to 90 degrees to a few ulp; its Taylor series, since libraries differ in the last bit."""
     x = angle * (math.pi / 180)
@@ -279,23 +250,15 @@ def _band_starts(south: Float64) -> Int64:
 # ---- weights --------------------------------------------------------------------------------------------------------
 
 
-def _rows_of(row_start: Int64, row_stop: Int64) -> Int64:
-    """All rows of all bands, one band after the other."""
-    length = row_stop - row_start
-    return np.arange(length.sum()) + np.repeat(row_start - (np.cumsum(length) - length), length)
-
-
 def _cosine_units(lattice: Lattice, boxes: TileBoxes, row_start: Int64, row_stop: Int64) -> Int64:
-    cosine = sin_deg(90 - np.abs(lattice.lat(_rows_of(row_start, row_stop))))
+    cosine = sin_deg(90 - np.abs(lattice.lat(expand_runs(row_start, row_stop))))
     return np.rint(cosine * 2.0**boxes.centre_unit_bits).astype(np.int64)
 
 
-def _height_shares(
-    lattice: Lattice, boxes: TileBoxes, band_tile: Int64, row_start: Int64, row_stop: Int64
-) -> Float64:
+def _height_shares(lattice: Lattice, boxes: TileBoxes, band_tile: Int64, row_start: Int64, row_stop: Int64) -> Float64:
     """Share of the band's height in sin(latitude) that each of its rows covers."""
     length = row_stop - row_start
-    row = _rows_of(row_start, row_stop)
+    row = expand_runs(row_start, row_stop)
     south, north = np.repeat(boxes.south[band_tile], length), np.repeat(boxes.north[band_tile], length)
     top = np.minimum(lattice.north - row * lattice.height_deg, north)
     bottom = np.maximum(lattice.north - (row + 1) * lattice.height_deg, south)
@@ -311,22 +274,3 @@ def _band_sums(row_weight: Int64, length: Int64) -> Int64:
     total = np.append(0, np.cumsum(row_weight))
     stop = np.cumsum(length)
     return total[stop] - total[stop - length]
-
-
-# ---- blocks ---------------------------------------------------------------------------------------------------------
-
-
-def _needed_blocks(placed: Placement, block_shape: tuple[int, int]) -> Bool:
-    """(block rows, block columns) Which blocks hold placed pixels, from the first placed one on."""
-    block_rows, block_cols = block_shape
-    per_band = np.diff(placed.first_segment)
-    top, bottom = placed.row_start // block_rows, (placed.row_stop - 1) // block_rows + 1
-    left, right = placed.col_start // block_cols, (placed.col_stop - 1) // block_cols + 1
-    first_row, first_col = top.min(), left.min()
-    # Painted by the corners of the segments, which two sums over the rows and the columns turn into areas.
-    corners = np.zeros((bottom.max() - first_row + 1, right.max() - first_col + 1), np.int64)
-    for of_band, sign in ((top, 1), (bottom, -1)):
-        row = np.repeat(of_band - first_row, per_band)
-        np.add.at(corners, (row, left - first_col), sign)
-        np.add.at(corners, (row, right - first_col), -sign)
-    return corners.cumsum(axis=0).cumsum(axis=1)[:-1, :-1] > 0

@@ -1,4 +1,4 @@
-"""The population: an atlas cut down to its candidates, with the classes, strata and features that selection works on."""
+"""The population: the candidates of an atlas, with the classes, strata and features that selection works on."""
 
 from __future__ import annotations
 

@@ -1,14 +1,16 @@
 """A region, as a person writes it -> the tiles in it.
 
-A tile belongs to the polygon that holds its centre, so that regions that do not overlap share no tile. A tile whose
-centre lies in no country but whose cell meets one, along a coast, belongs to the country whose outline comes nearest
-to the centre. A region too small to hold any centre has the tiles whose cells its outline meets.
+A tile belongs to the polygon that holds its centre, so that regions that do not overlap share no tile. A tile
+whose centre lies in no country but whose cell meets one, along a coast, belongs to a country too: of the outlines
+that meet the cell, the one nearest to its centre. A region too small to hold any centre has the tiles whose cells
+its outline meets.
 """
 
 from __future__ import annotations
 
 import difflib
 import importlib.util
+import math
 import re
 import zipfile
 from dataclasses import dataclass
@@ -38,6 +40,7 @@ ACCEPTED = (
     " lon_min,lat_min,lon_max,lat_max, or the path of a vector file"
 )
 DISTANCE_DECIMALS = 9
+"""Outlines that share their nearest point tie; the country that comes first in the data then has the tile."""
 
 
 @dataclass(frozen=True)
@@ -80,8 +83,7 @@ def describe_region(region: str) -> dict[str, Any]:
     meant = parse_region(region)
     if meant.kind == "file":
         path = Path(meant.text)
-        digests = {name.name: file_digest(name) for name in _files_of(path)}
-        return {"kind": "file", "text": path.name, "files": digests}
+        return {"kind": "file", "text": path.name, "files": {f.name: file_digest(f) for f in _files_of(path)}}
     described: dict[str, Any] = {"kind": meant.kind, "text": meant.text}
     if meant.kind in ("continent", "country"):
         described["source"] = f"Natural Earth 1:10m admin 0 countries {_outlines_version()}"
@@ -94,7 +96,7 @@ def parse_region(region: str) -> Region:
     """What a region's text means.
 
     Raises:
-        RegionError: It means nothing known, or is a box with wrong numbers.
+        RegionError: It means nothing known, is a box with wrong numbers, or the path of no file.
     """
     text = region.strip()
     name = re.sub(r"[\s_-]+", "-", text.casefold())
@@ -104,8 +106,10 @@ def parse_region(region: str) -> Region:
         return Region("continent", name)
     if re.fullmatch(r"[A-Za-z]{2,3}", text) and text.upper() in _codes():
         return Region("country", text.upper())
-    if _is_path(text):
+    if _is_file(text):
         return Region("file", text)
+    if re.search(r"[/\\]|\.[A-Za-z]\w*$", text):
+        raise RegionError(f"region file {text}: no such file")
     if "," in text:
         return _parse_box(text)
     raise RegionError(f"region '{region}' is unknown: give {ACCEPTED}{_close_matches(text)}")
@@ -164,7 +168,20 @@ def _country_edges() -> tuple[Edges, Int64]:
 @lru_cache(maxsize=2)
 def _land(grid: TileGrid) -> Runs:
     """The tiles of all countries, as runs that name the country in place of the polygon."""
-    edges, country = _country_edges()
+    return share_out(*_country_edges(), grid)
+
+
+def share_out(edges: Edges, country: Int64, grid: TileGrid) -> Runs:
+    """The tiles of every country, none in two: by centre, else by the nearest of the outlines that meet the cell.
+
+    Args:
+        edges: Edges of all countries' polygons.
+        country: Country of each polygon.
+        grid: The grid.
+
+    Returns:
+        Runs that name the country in place of the polygon.
+    """
     inside = runs_inside(edges, grid)
     met = touches(edges, grid)
     at_sea = find_run(met.tile, *merge_runs(inside.start, inside.stop)) < 0
@@ -196,11 +213,10 @@ def _tiles_of_polygons(edges: Edges, grid: TileGrid) -> Int64:
     return np.unique(touches(edges, grid).tile)
 
 
-def _is_path(text: str) -> bool:
-    """Whether the text names a file, or at least is written like a path."""
+def _is_file(text: str) -> bool:
     try:
-        return Path(text).exists() or re.search(r"[/\\]|\.[A-Za-z]\w*$", text) is not None
-    except OSError:
+        return Path(text).is_file()
+    except OSError:  # too long for a path
         return False
 
 
@@ -213,9 +229,9 @@ def _parse_box(text: str) -> Region:
         raise RegionError(f"region '{text}': longitudes of a box lie from -180 to 180, or to 360")
     if not -90 <= lat_min < lat_max <= 90:
         raise RegionError(f"region '{text}': latitudes of a box lie from -90 to 90, lat_min below lat_max")
-    if lon_min == lon_max or lon_max - lon_min > 360:
+    east = lon_max + 360 * math.ceil((lon_min - lon_max) / 360) if lon_max < lon_min else lon_max
+    if not 0 < east - lon_min <= 360:
         raise RegionError(f"region '{text}': the box must be above 0 and up to 360 degrees wide")
-    east = lon_max + 360 if lon_max < lon_min else lon_max
     return Region("box", text.replace(" ", ""), (lon_min, lat_min, east, lat_max))
 
 

@@ -18,7 +18,7 @@ from requests.adapters import HTTPAdapter
 from urllib3 import Retry
 from urllib3.exceptions import ReadTimeoutError
 
-from csmoe_sampler.errors import CatalogError
+from csmoe_sampler.errors import CatalogError, StorageError
 
 with warnings.catch_warnings():  # its models are declared in the manner of pydantic 1
     warnings.simplefilter("ignore", DeprecationWarning)
@@ -108,6 +108,7 @@ def download(url: str, path: Path, size: int, session: PatientSession, advance: 
 
     Raises:
         CatalogError: The server fails beyond patience, or holds another number of bytes.
+        StorageError: The disk is full, or the place is not writable.
     """
     attempt = 0
     while (have := path.stat().st_size if path.exists() else 0) != size:
@@ -123,6 +124,10 @@ def download(url: str, path: Path, size: int, session: PatientSession, advance: 
             reason = explain(error)
         except requests.RequestException as error:
             raise CatalogError(f"{url} {explain(error)}") from error
+        except OSError as error:
+            raise StorageError(
+                f"{path} cannot be written ({error.strerror}): free space there, or choose another folder"
+            ) from error
         attempt = attempt + 1 if stalled else 0
         if attempt > session.patience.retries:
             raise CatalogError(f"{url} {reason}")

@@ -87,8 +87,12 @@ def runs_inside(edges: Edges, grid: TileGrid) -> Runs:
     opening, closing = order[0::2], order[1::2]
     assert len(opening) == len(closing), "rings are closed"
     start, stop = grid.runs(row[opening], col[opening], col[closing])
+    # Even-odd once more, now that turns are folded: a hole around a pole cancels the ring around it.
+    polygon, ends = np.tile(polygon[opening], 4), np.concatenate([start, stop])
+    order = np.lexsort((ends, polygon))
+    polygon, start, stop = polygon[order[0::2]], ends[order[0::2]], ends[order[1::2]]
     filled = start < stop
-    return Runs(polygon=np.tile(polygon[opening], 2)[filled], start=start[filled], stop=stop[filled])
+    return Runs(polygon=polygon[filled], start=start[filled], stop=stop[filled])
 
 
 def touches(edges: Edges, grid: TileGrid) -> Touches:

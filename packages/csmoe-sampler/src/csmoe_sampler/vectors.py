@@ -6,7 +6,6 @@ from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
-import pyarrow as pa
 import pyogrio
 import pyproj
 import shapely
@@ -25,7 +24,7 @@ def read_edges(path: Path) -> Edges:
     """Edges of the polygons of a file that pyogrio or geopandas reads, numbered in the order of the file.
 
     Raises:
-        RegionError: The file is missing, unreadable or empty, holds other shapes, or does not say its CRS.
+        RegionError: The file is unreadable or empty, holds other shapes, or does not say its CRS.
     """
     frame = _read(path)
     if frame.crs is None:
@@ -49,17 +48,16 @@ def read_edges(path: Path) -> Edges:
 
 
 def _read(path: Path) -> gpd.GeoDataFrame:
-    if not path.is_file():
-        raise RegionError(f"region file {path}: no such file")
     try:
         if path.suffix.lower() in PARQUET_SUFFIXES:
             return gpd.read_parquet(path)
         layers = pyogrio.list_layers(path)[:, 0]
-        if len(layers) > 1:
-            raise RegionError(f"region file {path}: has layers {', '.join(layers)}; save the one meant by itself")
-        return gpd.GeoDataFrame(pyogrio.read_dataframe(path, columns=[]))
-    except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, pa.ArrowInvalid, ValueError) as error:
+        frame = gpd.GeoDataFrame(pyogrio.read_dataframe(path, layer=layers[0], columns=[]))
+    except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, OSError, ValueError) as error:
         raise RegionError(f"region file {path}: not a readable vector file ({error})") from error
+    if len(layers) > 1:
+        raise RegionError(f"region file {path}: has layers {', '.join(layers)}; save the one meant by itself")
+    return frame
 
 
 def _to_globe(points: Float64, crs: pyproj.CRS) -> Float64:

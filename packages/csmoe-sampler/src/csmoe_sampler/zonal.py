@@ -4,13 +4,14 @@ A window's pixels come as one row after the other in a flat array. `placement` s
 
 Counting by centres is what the planet's 10 m maps wait for, so it must cost little beside decoding them. It goes tile
 row by tile row of pixels, a thousand pixels or so at a time. For each code it compares 64 pixels with the code in a few
-instructions and counts the equal ones. Land cover comes in patches: mostly the first code that is tried is the only
-one, and otherwise all pixels are accounted for after the few codes that have moved to the front of the list. No pixel
-is looked up, no histogram is cleared, and the sums are exact integers.
+instructions and counts the equal ones. Land cover comes in patches: often the first code that is tried is the only one,
+and otherwise all pixels are accounted for after the few codes that have moved to the front of the list. No pixel is
+looked up, no histogram is cleared, and the sums are exact integers.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,8 +20,8 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-from csmoe_sampler.placement import AREA_UNIT_BITS, Placement
-from csmoe_sampler.types import Float64, Int64
+from csmoe_sampler.placement import AREA_UNIT_BITS, Placement, Window
+from csmoe_sampler.types import Bool, Float32, Float64, Int16, Int64
 
 LANES = 64
 """Pixels compared at once; a window's array must be at least that long."""
@@ -39,7 +40,7 @@ class CodeTable(NamedTuple):
     """Column of every value of the pixels' type."""
 
 
-class Moments(NamedTuple):
+class RunningMoments(NamedTuple):
     """Weight, mean, and weighted sum of squared differences from the mean, each (n,)."""
 
     weight: Float64
@@ -47,14 +48,12 @@ class Moments(NamedTuple):
     scatter: Float64
 
     @classmethod
-    def zeros(cls, n: int) -> Moments:
+    def zeros(cls, n: int) -> RunningMoments:
         """Of no pixels."""
         return cls(np.zeros(n), np.zeros(n), np.zeros(n))
 
 
-@intrinsic
-def _equal_lanes(_context: Any, pixels: Any, start: Any, value: Any) -> Any:
-    """Bit k is set where pixels[start + k] == value, for k < LANES; the array must reach that far."""
+def _emit_equal_lanes(_context: Any, pixels: Any, start: Any, value: Any) -> Any:
 
     def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         array = context.make_array(signature.args[0])(context, builder, arguments[0])
@@ -71,29 +70,34 @@ def _equal_lanes(_context: Any, pixels: Any, start: Any, value: Any) -> Any:
     return types.uint64(pixels, types.int64, pixels.dtype), codegen
 
 
-@intrinsic
-def _num_set(_context: Any, _mask: Any) -> Any:
-    """Number of set bits."""
+def _emit_num_set(_context: Any, _mask: Any) -> Any:
     return types.int64(types.uint64), lambda context, builder, signature, arguments: builder.ctpop(arguments[0])
+
+
+_equal_lanes: Any = intrinsic(_emit_equal_lanes)
+"""Bit k of `_equal_lanes(pixels, start, code)` is set where pixels[start + k] == code, for k < LANES."""
+_num_set: Any = intrinsic(_emit_num_set)
+"""Number of set bits."""
 
 
 @njit(cache=True, nogil=True)
 def count_by_centres(
-    pixels: Pixels, window: tuple[int, int, int, int], placed: Placement, table: CodeTable, pixel_count: Int64, weight: Int64
-) -> None:
-    """Adds the pixels of a window to a tally; pixels of codes that `table.known` lacks go to the last column.
+    pixels: Pixels, window: Window, placed: Placement, table: CodeTable, pixel_count: Int64, weight: Int64
+) -> int:
+    """Adds the pixels of a window to a tally; the number of those with a code that is not in the table.
 
     Args:
         pixels: Unsigned 8- or 16-bit codes of the window, flat, at least LANES of them.
         window: First and end row, first and end column.
         placed: By centres.
         table: Codes to columns.
-        pixel_count: (tiles, columns) Numbers of pixels.
+        pixel_count: (tiles, columns) Numbers of pixels; the last column is for codes that are not in the table.
         weight: (tiles, columns) Their weights in units.
     """
     top, bottom, left, right = window
     limit = pixels.size - LANES
-    unknown = pixel_count.shape[1] - 1
+    last = pixel_count.shape[1] - 1
+    num_unknown = 0
     for band in range(len(placed.row_start)):
         first, end = placed.first_segment[band], placed.first_segment[band + 1]
         while first < end and placed.col_stop[first] <= left:
@@ -126,6 +130,8 @@ def count_by_centres(
                     pixel_count[tile, column] += found
                     weight[tile, column] += found * unit
                     missing -= found
+                    if column == last:
+                        num_unknown += found
                     if found and place > 0:
                         table.known[place] = table.known[place - 1]
                         table.known[place - 1] = code
@@ -135,5 +141,144 @@ def count_by_centres(
                     if missing == 0 or place >= len(table.known):
                         break
                     code = table.known[place]
-                pixel_count[tile, unknown] += missing
-                weight[tile, unknown] += missing * unit
+                num_unknown += missing
+                pixel_count[tile, last] += missing
+                weight[tile, last] += missing * unit
+    return num_unknown
+
+
+@njit(cache=True, nogil=True)
+def count_by_areas(pixels: Pixels, window: Window, placed: Placement, table: CodeTable, weight: Int64) -> int:
+    """As `count_by_centres`, with the overlaps of pixels with tiles as weights; overlaps of unknown codes."""
+    top, bottom, left, right = window
+    last = weight.shape[1] - 1
+    num_unknown = 0
+    for band in range(len(placed.row_start)):
+        for row in range(max(placed.row_start[band], top), min(placed.row_stop[band], bottom)):
+            height_share = placed.row_weight[placed.first_weight[band] + row - placed.row_start[band]]
+            origin = (row - top) * (right - left) - left
+            for segment in range(placed.first_segment[band], placed.first_segment[band + 1]):
+                tile = placed.tile[segment]
+                west, east = placed.west_px[segment], placed.east_px[segment]
+                units = _AREA_UNITS * height_share / (east - west)
+                for col in range(max(placed.col_start[segment], left), min(placed.col_stop[segment], right)):
+                    overlap = min(east, col + 1.0) - max(west, float(col))
+                    if overlap > 0:
+                        column = table.column[pixels[origin + col]]
+                        weight[tile, column] += np.int64(overlap * units + 0.5)
+                        num_unknown += column == last
+    return num_unknown
+
+
+@njit(cache=True, nogil=True)
+def mark_placed(window: Window, placed: Placement, mark: Bool) -> None:
+    """Sets the pixels of a window, flat, that belong to some tile."""
+    top, bottom, left, right = window
+    for band in range(len(placed.row_start)):
+        for row in range(max(placed.row_start[band], top), min(placed.row_stop[band], bottom)):
+            origin = (row - top) * (right - left) - left
+            for segment in range(placed.first_segment[band], placed.first_segment[band + 1]):
+                start = max(placed.col_start[segment], left)
+                mark[origin + start : origin + max(start, min(placed.col_stop[segment], right))] = True
+
+
+@njit(cache=True, nogil=True)
+def share_classes(weight: Int64, shares: Float32, entropy: Float32, present: Int16) -> None:
+    """Turns weights into shares, their Shannon entropy in bits, and the number of classes present.
+
+    Args:
+        weight: (tiles, k)
+        shares: (k, tiles) Written; all 0 where a tile has no weight.
+        entropy: (tiles,) Written.
+        present: (tiles,) Written.
+    """
+    for tile in range(len(weight)):
+        total = weight[tile].sum()
+        bits, num = 0.0, 0
+        for k in range(weight.shape[1]):
+            share = weight[tile, k] / total if total else 0.0
+            shares[k, tile] = share
+            if share > 0:
+                bits -= share * math.log2(share)
+                num += 1
+        entropy[tile] = max(bits, 0.0)
+        present[tile] = num
+
+
+@njit(cache=True, nogil=True)
+def _join(moments: RunningMoments, k: int, weight: float, mean: float, scatter: float) -> None:
+    """Joins a further part to moments k (Chan, Golub and LeVeque 1979)."""
+    total = moments.weight[k] + weight
+    step = mean - moments.mean[k]
+    moments.scatter[k] += scatter + step * step * (moments.weight[k] * weight / total)
+    moments.mean[k] += step * (weight / total)
+    moments.weight[k] = total
+
+
+@njit(cache=True, nogil=True)
+def moments_by_centres(
+    pixels: Pixels, window: Window, placed: Placement, nodata: float, segments: RunningMoments
+) -> None:
+    """Joins the valid pixels of a window, those neither `nodata` nor infinite nor NaN, to moments of the segments.
+
+    The window must not cut a segment in longitude, and windows must come from north to south: then the result does
+    not depend on the windows.
+    """
+    top, bottom, left, right = window
+    for band in range(len(placed.row_start)):
+        for row in range(max(placed.row_start[band], top), min(placed.row_stop[band], bottom)):
+            unit = float(placed.row_weight[placed.first_weight[band] + row - placed.row_start[band]])
+            origin = (row - top) * (right - left) - left
+            for segment in range(placed.first_segment[band], placed.first_segment[band + 1]):
+                if placed.col_start[segment] < left or placed.col_stop[segment] > right:
+                    continue
+                start, stop = origin + placed.col_start[segment], origin + placed.col_stop[segment]
+                num, total = 0, 0.0
+                for k in range(start, stop):
+                    value = float(pixels[k])
+                    if value != nodata and np.isfinite(value):
+                        num += 1
+                        total += value
+                if num == 0:
+                    continue
+                mean, scatter = total / num, 0.0
+                for k in range(start, stop):
+                    value = float(pixels[k])
+                    if value != nodata and np.isfinite(value):
+                        scatter += (value - mean) * (value - mean)
+                _join(segments, segment, unit * num, mean, unit * scatter)
+
+
+@njit(cache=True, nogil=True)
+def moments_by_areas(
+    pixels: Pixels, window: Window, placed: Placement, nodata: float, segments: RunningMoments
+) -> None:
+    """As `moments_by_centres`, with the share of the tile that each pixel covers as its weight."""
+    top, bottom, left, right = window
+    for band in range(len(placed.row_start)):
+        for row in range(max(placed.row_start[band], top), min(placed.row_stop[band], bottom)):
+            height_share = placed.row_weight[placed.first_weight[band] + row - placed.row_start[band]]
+            origin = (row - top) * (right - left) - left
+            for segment in range(placed.first_segment[band], placed.first_segment[band + 1]):
+                if placed.col_start[segment] < left or placed.col_stop[segment] > right:
+                    continue
+                west, east = placed.west_px[segment], placed.east_px[segment]
+                for col in range(placed.col_start[segment], placed.col_stop[segment]):
+                    share = height_share * (min(east, col + 1.0) - max(west, float(col))) / (east - west)
+                    value = float(pixels[origin + col])
+                    if share > 0 and value != nodata and np.isfinite(value):
+                        _join(segments, segment, share, value, 0.0)
+
+
+@njit(cache=True, nogil=True)
+def join_segments(placed: Placement, segments: RunningMoments, tiles: RunningMoments) -> None:
+    """Joins the moments of segments, in their order, to those of their tiles."""
+    for segment in range(len(placed.tile)):
+        if segments.weight[segment] > 0:
+            _join(
+                tiles,
+                placed.tile[segment],
+                segments.weight[segment],
+                segments.mean[segment],
+                segments.scatter[segment],
+            )

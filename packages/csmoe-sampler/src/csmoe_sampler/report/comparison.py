@@ -20,19 +20,27 @@ from csmoe_sampler.metrics import (
     vendi_score,
 )
 from csmoe_sampler.population import Population, features_of
+from csmoe_sampler.progress import Progress
 from csmoe_sampler.report.data import Comparison, Measure, PrefixCurve
+from csmoe_sampler.report.quantities import count
 from csmoe_sampler.types import Float64, Int32, Int64
 
+OWN, PROPORTIONAL, RANDOM = "this sample", "proportional", "random"
 _MAX_PREFIXES = 6
 _DISTANCE = "descriptor distance"
 
 MEASURES = (
-    ("Coverage radius", "How far the most poorly represented candidate is from the nearest drawn tile.", _DISTANCE, True),
+    (
+        "Coverage radius",
+        "How far the worst covered candidate is from the nearest drawn tile.",
+        _DISTANCE,
+        True,
+    ),
     ("Mean distance", "How far a candidate is from the nearest drawn tile, on average.", _DISTANCE, True),
     ("Vendi score", "Effective number of different tiles in the sample.", "", False),
     ("Spread", "Root mean square distance between two drawn tiles.", _DISTANCE, False),
     ("Stratum entropy", "How evenly the sample is shared among the strata.", "bits", False),
-    ("Strata reached", "Share of the strata that the sample holds a tile of.", "%", False),
+    ("Strata reached", "Share of the strata of which at least one tile was drawn.", "%", False),
 )
 """Title, explanation, unit, and whether less is better; in the order of `_measure`."""
 
@@ -54,9 +62,9 @@ def draw_rivals(manifest: Manifest, population: Population, rows: Int64, config:
     return Rivals(
         features=features_of(population, config, manifest.legends),
         rows={
-            "this sample": rows,
-            "proportional": _first_of_strata(by_key, population.strata.of_tile, quota),
-            "random": by_key[:n],
+            OWN: rows,
+            PROPORTIONAL: _first_of_strata(by_key, population.strata.of_tile, quota),
+            RANDOM: by_key[:n],
         },
     )
 
@@ -69,18 +77,31 @@ def _first_of_strata(order: Int64, stratum: Int32, quota: Int64) -> Int64:
     return grouped[place < np.repeat(quota, size)]
 
 
-def compare(rivals: Rivals, population: Population) -> tuple[Comparison, dict[str, Covering]]:
-    """The comparison, and the covering of each sample for those who need it again."""
-    coverings = {name: covering(rivals.features, rows) for name, rows in rivals.rows.items()}
-    columns = [_measure(rivals, name, coverings[name], population) for name in rivals.rows]
-    probes = next(iter(coverings.values())).num_probes
-    measured = "all candidates" if probes == len(population) else f"{probes:,} candidates drawn at random"
+def cover(rivals: Rivals, sizes: tuple[int, ...], progress: Progress) -> dict[tuple[str, int], Covering]:
+    """Covering by each sample in full, the last of `sizes`, and by the shorter prefixes of this and the random one."""
+    wanted = [(name, sizes[-1]) for name in rivals.rows]
+    wanted += [(name, size) for size in sizes[:-1] for name in (OWN, RANDOM)]
+    progress.start("report", len(wanted), "samples")
+    coverings = {}
+    for name, size in wanted:
+        coverings[name, size] = covering(rivals.features, rivals.rows[name][:size])
+        progress.advance(1)
+    progress.finish()
+    return coverings
+
+
+def compare(rivals: Rivals, coverings: dict[tuple[str, int], Covering], population: Population) -> Comparison:
+    """All measures of all samples."""
+    n = len(rivals.rows[OWN])
+    columns = [_measure(rivals, name, coverings[name, n], population) for name in rivals.rows]
+    probes = coverings[OWN, n].num_probes
+    measured = "all candidates" if probes == len(population) else f"{count(probes)} candidates drawn at random"
     measures = tuple(
         Measure(title=title, explanation=text, unit=unit, smaller_is_better=smaller, values=values)
         for (title, text, unit, smaller), values in zip(MEASURES, zip(*columns, strict=True), strict=True)
     )
     note = f"Distances to the sample were measured from {measured}, the same for every sample."
-    return Comparison(methods=tuple(rivals.rows), measures=measures, note=note), coverings
+    return Comparison(methods=tuple(rivals.rows), measures=measures, note=note)
 
 
 def _measure(rivals: Rivals, name: str, reach: Covering, population: Population) -> tuple[float, ...]:
@@ -97,26 +118,25 @@ def _measure(rivals: Rivals, name: str, reach: Covering, population: Population)
     )
 
 
-def follow_prefixes(rivals: Rivals, coverings: dict[str, Covering], strata_of_rows: Int64) -> PrefixCurve:
-    """Quality of the prefixes at 1, 2, 5, 10, ... tiles, the last few of these, and at n.
+def follow_prefixes(
+    coverings: dict[tuple[str, int], Covering], sizes: tuple[int, ...], strata_of_rows: Int64
+) -> PrefixCurve:
+    """Quality of the prefixes.
 
     Args:
-        rivals: The samples.
-        coverings: Their coverings.
+        coverings: From `cover`.
+        sizes: Lengths of the prefixes; the last is the whole.
         strata_of_rows: Stratum of each row of the manifest, in the order of the rank.
     """
-    n = len(strata_of_rows)
-    own, random = rivals.rows["this sample"], rivals.rows["random"]
-    sizes = prefix_sizes(n)
-    first = [covering(rivals.features, own[:m]) for m in sizes[:-1]] + [coverings["this sample"]]
-    other = [covering(rivals.features, random[:m]) for m in sizes[:-1]] + [coverings["random"]]
+    own = [coverings[OWN, size] for size in sizes]
+    random = [coverings[RANDOM, size] for size in sizes]
     return PrefixCurve(
         sizes=sizes,
-        mean=tuple(reach.mean for reach in first),
-        random_mean=tuple(reach.mean for reach in other),
-        radius=tuple(reach.radius for reach in first),
-        random_radius=tuple(reach.radius for reach in other),
-        deviation=tuple(_departure(strata_of_rows, m) for m in sizes),
+        mean=tuple(reach.mean for reach in own),
+        random_mean=tuple(reach.mean for reach in random),
+        radius=tuple(reach.radius for reach in own),
+        random_radius=tuple(reach.radius for reach in random),
+        deviation=tuple(_departure(strata_of_rows, size) for size in sizes),
     )
 
 

@@ -10,7 +10,7 @@ from csmoe_sampler.report.data import Balance, Category, Matrix, Measure, Report
 from csmoe_sampler.report.figures import color_scale, legend, paired_bars, picture, swatch
 from csmoe_sampler.report.mapimages import RAMP, density_images, density_top, split_images
 from csmoe_sampler.report.markup import Markup, element, join
-from csmoe_sampler.report.quantities import compact, count, number, percent, ratio
+from csmoe_sampler.report.quantities import THIN, compact, count, number, percent, ratio, setting
 from csmoe_sampler.report.section import Section
 
 _SCALE_STOPS = (0.0, 0.04, 0.16, 0.36, 0.64, 1.0)
@@ -28,14 +28,22 @@ def headline(data: ReportData) -> Markup:
     cards = (
         ("Tiles drawn", count(data.num_rows), f"{percent(data.num_rows / data.num_candidates)} of the candidates"),
         ("Strata at their quota", f"{met} of {len(data.strata)}", _short_of_target(data)),
-        (radius.title, number(radius.values[0]), f"{ratio(radius.values[0] / radius.values[-1])} of a random sample"),
-        (vendi.title, number(vendi.values[0]), f"{ratio(vendi.values[0] / vendi.values[-1])} of a random sample"),
+        (
+            radius.title,
+            number(radius.values[0]),
+            f"{percent(radius.values[0] / radius.values[-1], 0)} of that of a random sample",
+        ),
+        (
+            vendi.title,
+            number(vendi.values[0]),
+            f"{percent(vendi.values[0] / vendi.values[-1], 0)} of that of a random sample",
+        ),
         (
             "Effective sample size",
             count(data.weights.effective),
             f"{percent(data.weights.effective / data.num_rows)} of the rows, after weighting",
         ),
-        ("Held out", count(held_out), f"validation and test; {number(data.splits.buffer_km)} km buffer"),
+        ("Held out", count(held_out), f"validation and test; {setting(data.splits.buffer_km)}{THIN}km buffer"),
     )
     items = [
         element("div", element("dt", title), element("dd", element("b", value), element("span", note)))
@@ -53,6 +61,11 @@ def _measure(data: ReportData, title: str) -> Measure:
     return next(measure for measure in data.comparison.measures if measure.title == title)
 
 
+def _against_random(measure: Measure) -> str:
+    own, random = measure.values[0], measure.values[-1]
+    return f"{percent(own / random, 0)} of that of a random sample" if random else "0 for a random sample too"
+
+
 def map_section(data: ReportData) -> Section:
     """Density of the sample, and its splits."""
     layers = data.layers
@@ -67,7 +80,7 @@ def map_section(data: ReportData) -> Section:
             layers.frame,
         ),
         color_scale(RAMP, ticks, "Share of the candidate tiles that were drawn"),
-        element("figcaption", f"Where the sample lies: the share drawn among the candidates of a neighbourhood.{dots}"),
+        element("figcaption", f"The share drawn among the candidates around each place.{dots}"),
     )
     names = [name for name, rows in zip(data.splits.names, data.splits.rows, strict=True) if rows]
     splits = element(
@@ -84,7 +97,7 @@ def map_section(data: ReportData) -> Section:
         f"{count(data.num_rows)} tiles stand for {count(data.num_candidates)} candidates on land, "
         f"out of {count(data.num_described)} tiles described."
     )
-    return Section("map", "Map", lead, join((density, splits)))
+    return Section("map", "Map", "Where the sample lies", lead, join((density, splits)))
 
 
 def matrix_section(data: ReportData) -> Section:
@@ -99,30 +112,34 @@ def matrix_section(data: ReportData) -> Section:
     controls = element(
         "div",
         *[
-            element("button", title, type="button", data_mode=mode, aria_pressed="true" if mode == "sample" else "false")
-            for mode, title in (
-                ("sample", "Drawn"),
-                ("target", "Target"),
-                ("population", "Population"),
-                ("ratio", "Drawn ÷ target"),
+            element("button", title, type="button", data_mode=mode, aria_pressed=pressed)
+            for mode, title, pressed in (
+                ("sample", "Drawn", "true"),
+                ("target", "Target", "false"),
+                ("population", "Population", "false"),
+                ("ratio", "Drawn ÷ target", "false"),
             )
         ],
         class_="modes",
         role="group",
         aria_label="What the cells show",
     )
-    readout = element("p", "Point at a cell, or move with the arrow keys, for its numbers.", class_="readout", aria_live="polite")
+    readout = element(
+        "p", "Point at a cell, or move with the arrow keys, for its numbers.", class_="readout", aria_live="polite"
+    )
     scroll = element("div", _heat_table(matrix), class_="scroll", tabindex="0", role="region", aria_label="Heat map")
     fallback = element(
         "details",
         element("summary", f"All {cells} combinations as a table"),
         element("div", _plain_table(matrix), class_="scroll tall", tabindex="0", role="region", aria_label="Table"),
     )
-    return Section("matrix", "Climate × land cover", lead, join((controls, readout, scroll, fallback)))
+    return Section("matrix", "Matrix", "Climate × land cover", lead, join((controls, readout, scroll, fallback)))
 
 
 def _heat_table(matrix: Matrix) -> Markup:
-    heads = [element("th", element("span", swatch(c.color), c.title), scope="col", title=c.title) for c in matrix.landcovers]
+    heads = [
+        element("th", element("span", swatch(c.color), c.title), scope="col", title=c.title) for c in matrix.landcovers
+    ]
     tops = {
         name: float(np.log1p(values.max())) or 1.0
         for name, values in (("s", matrix.sample), ("t", matrix.target), ("p", matrix.population))
@@ -197,7 +214,7 @@ def balance_section(data: ReportData) -> Section:
         _balance_table("Land cover", "mean share of the valid area", data.landcover),
         class_="pair",
     )
-    return Section("balance", "Balance against the population", lead, join((key, body)))
+    return Section("balance", "Balance", "Balance against the population", lead, join((key, body)))
 
 
 def _balance_table(title: str, note: str, balance: Balance) -> Markup:

@@ -141,5 +141,5 @@ class ReportData:
     layers: MapLayers
     entropy_bits: float
     """Shannon entropy of the rows over the strata."""
-    command: str
-    """What makes this manifest again."""
+    config_toml: str
+    """The configuration as the command line reads it."""

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
+
 from csmoe_sampler.report.data import Measure, ReportData, Stratum
 from csmoe_sampler.report.figures import Series, histogram, legend, line_chart
 from csmoe_sampler.report.markup import Markup, element, join
-from csmoe_sampler.report.quantities import compact, count, number, percent, ratio, with_unit
+from csmoe_sampler.report.quantities import compact, count, number, percent, ratio, setting, with_unit
 from csmoe_sampler.report.section import Section
 
 
 def allocation_section(data: ReportData) -> Section:
     """Target, quota and taken of every stratum, with reasons where they differ."""
-    differing = [stratum for stratum in data.strata if stratum.reason]
     missing = sum(stratum.quota - stratum.taken for stratum in data.strata)
-    config = data.metadata["config"]
+    alpha = 1.0 if data.metadata["objective"] == "proportional" else data.metadata["config"]["allocation"]["alpha"]
     lead = (
-        f"{len(data.strata)} strata share {count(sum(s.quota for s in data.strata))} tiles in proportion to their size "
-        f"to the power {number(config['allocation']['alpha'])}. {_differing(len(differing))} "
-        + (f"{count(missing)} tiles could not be found." if missing else "Every quota is filled.")
+        f"{count(len(data.strata))} strata share {count(sum(s.quota for s in data.strata))} tiles in "
+        f"proportion to their size to the power {setting(alpha)}. {_reasons(data.strata)} "
+        + (f"{count(missing)} tiles of the quotas could not be found." if missing else "Every quota is filled.")
     )
-    ordered = sorted(data.strata, key=lambda s: (not s.reason, -abs(s.taken - s.target), s.name))
+    ordered = sorted(data.strata, key=lambda stratum: (stratum.taken - stratum.target, stratum.name))
     heads = (
         ("Stratum", "text"),
         ("Candidates", "number"),
@@ -50,13 +52,16 @@ def allocation_section(data: ReportData) -> Section:
     )
     scroll = element("div", table, class_="scroll", tabindex="0", role="region", aria_label="Allocation by stratum")
     more = element("button", f"Show all {len(ordered)} strata", type="button", class_="more", hidden=True)
-    return Section("allocation", "Allocation", lead, join((scroll, more)))
+    return Section("allocation", "Allocation", "Allocation", lead, join((scroll, more)))
 
 
-def _differing(num: int) -> str:
-    if not num:
+def _reasons(strata: Sequence[Stratum]) -> str:
+    """How often each reason occurs, the most frequent first."""
+    reasons = Counter(stratum.reason for stratum in strata if stratum.reason).most_common()
+    if not reasons:
         return "All get what the rule alone gives."
-    return f"{num} of them {'gets' if num == 1 else 'get'} at least one tile more or less than the rule alone gives."
+    named = "; ".join(f"{reason} ({times})" for reason, times in reasons)
+    return f"Quotas differ from what the rule alone gives, by a tile or more, for these reasons: {named}."
 
 
 def _stratum_row(stratum: Stratum) -> Markup:
@@ -83,8 +88,8 @@ def diversity_section(data: ReportData) -> Section:
     better = sum(_is_better(measure) for measure in comparison.measures)
     lead = (
         f"Against {count(data.num_rows)} tiles drawn at random, this sample is better in {better} of "
-        f"{len(comparison.measures)} measures. Proportional sampling is stratified, with each stratum in proportion to "
-        f"its size. {comparison.note}"
+        f"{len(comparison.measures)} measures. Proportional sampling is stratified, with each stratum in "
+        f"proportion to its size. {comparison.note}"
     )
     heads = [element("th", "Measure", scope="col")]
     heads += [element("th", name, scope="col", class_="n") for name in comparison.methods]
@@ -103,7 +108,13 @@ def diversity_section(data: ReportData) -> Section:
     )
     cards = [_measure_card(measure, comparison.methods) for measure in comparison.measures]
     scroll = element("div", table, class_="scroll", tabindex="0", role="region", aria_label="Comparison")
-    return Section("diversity", "Coverage and diversity", lead, join((scroll, element("div", *cards, class_="measures"))))
+    return Section(
+        "diversity",
+        "Diversity",
+        "Coverage and diversity",
+        lead,
+        join((scroll, element("div", *cards, class_="measures"))),
+    )
 
 
 def _is_better(measure: Measure) -> bool:
@@ -151,7 +162,8 @@ def prefix_section(data: ReportData) -> Section:
     sizes = tuple(float(size) for size in curve.sizes)
     lead = (
         "The first m rows of the manifest are a sample of m tiles. In none of these prefixes does a stratum hold "
-        f"a whole tile more or less than its due (largest departure {number(max(curve.deviation))})."
+        f"a whole tile more or less than its due (largest departure {number(max(curve.deviation), 2)})."
+        + _mean_note(data)
     )
     key = legend((("first-line", "first rows of this ranking"), ("second-line", "as many random tiles")))
     charts = []
@@ -161,11 +173,26 @@ def prefix_section(data: ReportData) -> Section:
     ):
         lines = (Series("this ranking", "first", sizes, own), Series("random", "second", sizes, random))
         words = ", ".join(
-            f"{compact(size)}: {number(one)} against {number(two)}" for size, one, two in zip(sizes, own, random, strict=True)
+            f"{compact(size)}: {number(one)} against {number(two)}"
+            for size, one, two in zip(sizes, own, random, strict=True)
         )
-        chart = line_chart(lines, x_title="tiles", y_title=title.lower(), alt=f"{title} by size. {words}.")
+        chart = line_chart(lines, x_title="tiles", y_title="descriptor distance", alt=f"{title} by size. {words}.")
         charts.append(element("figure", element("h3", title, element("small", " less is better")), chart))
-    return Section("prefixes", "Prefixes", lead, join((key, element("div", *charts, class_="pair"))))
+    return Section(
+        "prefixes", "Prefixes", "Every prefix is a sample", lead, join((key, element("div", *charts, class_="pair")))
+    )
+
+
+def _mean_note(data: ReportData) -> str:
+    """Where random prefixes are nearer to the average candidate, the page says so itself."""
+    curve = data.prefixes
+    behind = [size for size, own, other in zip(curve.sizes, curve.mean, curve.random_mean, strict=True) if own > other]
+    if data.metadata["objective"] != "diverse" or not behind:
+        return ""
+    return (
+        f" Farthest-first takes the unusual before the typical: up to {count(max(behind))} tiles, the "
+        "average candidate has a nearer tile in a random sample, while the farthest one has it here."
+    )
 
 
 def weight_section(data: ReportData) -> Section:
@@ -173,8 +200,9 @@ def weight_section(data: ReportData) -> Section:
     weights = data.weights
     lead = (
         f"A row stands for {number(weights.minimum)} to {number(weights.maximum)} tiles of its stratum "
-        f"({number(weights.median)} in the middle); together they stand for {count(weights.total)}. Estimates with these "
-        f"weights are as precise as from {count(weights.effective)} tiles of equal weight (Kish)."
+        f"({number(weights.median)} in the middle); together they stand for {count(weights.total)}. By "
+        f"Kish's formula, {count(weights.effective)} rows of equal weight would say as much of the "
+        "population."
     )
     chart = histogram(
         weights.edges.tolist(),
@@ -184,7 +212,9 @@ def weight_section(data: ReportData) -> Section:
         alt=f"Histogram of the weights from {number(weights.minimum)} to {number(weights.maximum)}.",
     )
     figure = element("figure", element("h3", "Weights"), chart)
-    return Section("weights", "Weights and splits", lead, element("div", figure, _splits(data), class_="pair"))
+    return Section(
+        "weights", "Weights", "Weights and splits", lead, element("div", figure, _splits(data), class_="pair")
+    )
 
 
 def _splits(data: ReportData) -> Markup:
@@ -212,7 +242,9 @@ def _splits(data: ReportData) -> Markup:
         "table",
         element(
             "thead",
-            element("tr", element("th", "Nearest pair", scope="col"), element("th", "Distance", scope="col", class_="n")),
+            element(
+                "tr", element("th", "Nearest pair", scope="col"), element("th", "Distance", scope="col", class_="n")
+            ),
         ),
         element("tbody", *apart),
         class_="plain",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,7 +47,7 @@ class _Axes:
 def picture(images: dict[str, bytes], alt: str, frame: Frame) -> Markup:
     """A map that follows the colour scheme, over its graticule."""
     light, dark = (f"data:image/png;base64,{base64.b64encode(images[s]).decode()}" for s in ("light", "dark"))
-    image = element("img", src=light, alt=alt, width=frame.width, height=frame.height, decoding="async")
+    image = element("img", src=light, alt=alt, width=frame.width, height=frame.height)
     source = element("source", media="(prefers-color-scheme: dark)", srcset=dark)
     return element("div", _graticule(frame), element("picture", source, image), class_="map")
 
@@ -183,7 +183,7 @@ def swatch(color: str) -> Markup:
     return element("span", class_="swatch", style=f"background:{color}", aria_hidden="true")
 
 
-def color_scale(ramps: dict[str, tuple[str, ...]], ticks: Sequence[tuple[float, str]], title: str) -> Markup:
+def color_scale(ramps: Mapping[str, tuple[str, ...]], ticks: Sequence[tuple[float, str]], title: str) -> Markup:
     """A colour scale for both schemes; ticks are positions, 0 to 1, and their texts."""
     style = ";".join(f"--{scheme}:linear-gradient(90deg,{','.join(ramp)})" for scheme, ramp in ramps.items())
     marks = [element("li", text, style=f"left:{100 * at:.1f}%") for at, text in ticks]

@@ -62,7 +62,7 @@ def frame_for(lon: Float64, lat: Float64, tile_km: float) -> Frame:
     half = tile_km / EARTH_RADIUS_KM / 2.0
     if projection.is_global:
         edge = float(projection.forward_turned(np.array([np.pi]), np.zeros(1))[0][0])
-        y = projection.forward(np.zeros(2), np.array([lat.min(), lat.max()]))[1]
+        y = projection.forward(np.zeros(2), np.array([-90.0, 90.0]))[1]
         west, east = -edge, edge
     else:
         x, y = projection.forward(lon, lat)
@@ -102,7 +102,7 @@ def draw_layers(
     edge_px = tile_km / EARTH_RADIUS_KM * frame.pixels_per_unit
     candidates = _count(frame, *population, edge_px)
     drawn = _count(frame, *sample, edge_px)
-    full = max(1.0, float(edge_px) ** -2.0)
+    full = max(1.0, 0.5 * float(edge_px) ** -2.0)  # whole rows of tiles fall into a pixel or beside it
     land = np.minimum(candidates / np.float32(full), 1.0, dtype=np.float32)
     per_split = np.stack(
         [_count(frame, sample[0][split == s], sample[1][split == s], edge_px) for s in range(num_splits)]

@@ -15,7 +15,7 @@ from csmoe_sampler.report.design import (
 )
 from csmoe_sampler.report.markup import Markup, element, escape, join
 from csmoe_sampler.report.methods import methods_section, provenance_section
-from csmoe_sampler.report.quantities import count, number
+from csmoe_sampler.report.quantities import count, setting
 
 _SECTIONS = (
     map_section,
@@ -33,7 +33,7 @@ _SECTIONS = (
 def render_page(data: ReportData) -> str:
     """The report as one HTML page that needs nothing else: no network, no fonts, no libraries."""
     sections = [build(data) for build in _SECTIONS]
-    links = [element("a", section.title, href=f"#{section.name}") for section in sections]
+    links = [element("a", section.label, href=f"#{section.name}") for section in sections]
     template = Template(files(__package__).joinpath("page.html").read_text(encoding="utf-8"))
     return template.substitute(
         title=escape(f"{count(data.num_rows)} tiles, {data.metadata['region']}"),
@@ -48,7 +48,7 @@ def render_page(data: ReportData) -> str:
 def _subtitle(data: ReportData) -> str:
     metadata = data.metadata
     return (
-        f"Major TOM grid of {number(metadata['grid']['spacing_km'])} km · {metadata['objective']} selection · "
+        f"Major TOM grid of {setting(metadata['grid']['spacing_km'])} km · {metadata['objective']} selection · "
         f"seed {metadata['seed']} · configuration {metadata['config_digest'][:12]}"
     )
 

@@ -30,6 +30,11 @@ def number(value: float, digits: int = 3) -> str:
     return _significant(value, digits)
 
 
+def setting(value: float) -> str:
+    """A number that somebody chose: as it was written."""
+    return f"{value:.12g}"
+
+
 def percent(share: float, digits: int = 1) -> str:
     """A share of one, as 12.3 %; small ones keep a digit that is not zero."""
     if not math.isfinite(share):
@@ -42,7 +47,9 @@ def percent(share: float, digits: int = 1) -> str:
 
 def ratio(value: float) -> str:
     """A quotient, as ×1.25."""
-    return f"×{_significant(value, 3)}" if math.isfinite(value) else "n/a"
+    if not math.isfinite(value):
+        return "n/a"
+    return f"×{value:.2f}" if abs(value) >= 0.1 or value == 0 else f"×{_significant(value, 2)}"
 
 
 def with_unit(value: float, unit: str, digits: int = 3) -> str:

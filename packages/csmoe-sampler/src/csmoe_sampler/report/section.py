@@ -13,6 +13,8 @@ class Section:
 
     name: str
     """Anchor."""
+    label: str
+    """Its name in the navigation."""
     title: str
     lead: str
     """What the reader should see in it."""

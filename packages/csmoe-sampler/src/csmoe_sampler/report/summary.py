@@ -16,7 +16,8 @@ from csmoe_sampler.manifest import Manifest
 from csmoe_sampler.manifest.schema import SPLITS, LegendClasses
 from csmoe_sampler.metrics import effective_sample_size, entropy, mean_shares
 from csmoe_sampler.population import Population, class_shares
-from csmoe_sampler.report.comparison import compare, draw_rivals, follow_prefixes
+from csmoe_sampler.progress import NoProgress, Progress
+from csmoe_sampler.report.comparison import compare, cover, draw_rivals, follow_prefixes, prefix_sizes
 from csmoe_sampler.report.data import (
     Balance,
     Category,
@@ -32,15 +33,15 @@ from csmoe_sampler.types import Float64, Int16, Int64
 
 _UNKNOWN_COLOR = "#8a8a8a"
 _WEIGHT_BINS = 24
-_COMMAND = "csmoe-sample build --config run.toml --out out.parquet"
 
 
-def summarise(manifest: Manifest, population: Population) -> ReportData:
+def summarise(manifest: Manifest, population: Population, progress: Progress | None = None) -> ReportData:
     """The numbers of the report.
 
     Args:
         manifest: A valid manifest.
         population: The candidates that it was drawn from.
+        progress: Told of the samples that were compared.
 
     Raises:
         ManifestError: A tile of the manifest is not a candidate of that population.
@@ -49,7 +50,8 @@ def summarise(manifest: Manifest, population: Population) -> ReportData:
     config = BuildConfig.model_validate(manifest.metadata["config"])
     splits = manifest.column("split").astype(np.str_)
     rivals = draw_rivals(manifest, population, rows, config)
-    comparison, coverings = compare(rivals, population)
+    sizes = prefix_sizes(len(manifest))
+    coverings = cover(rivals, sizes, progress or NoProgress())
     strata_of_rows = np.unique(manifest.column("stratum").astype(np.str_), return_inverse=True)[1]
     return ReportData(
         metadata=manifest.metadata,
@@ -63,8 +65,8 @@ def summarise(manifest: Manifest, population: Population) -> ReportData:
             Stratum(name=line.pop("stratum"), reason=line.pop("reason") or "", **line)
             for line in map(dict, manifest.metadata["strata"])
         ),
-        comparison=comparison,
-        prefixes=follow_prefixes(rivals, coverings, strata_of_rows),
+        comparison=compare(rivals, coverings, population),
+        prefixes=follow_prefixes(coverings, sizes, strata_of_rows),
         weights=_weights(manifest.column("weight")),
         splits=_splits(manifest, splits, config.split.buffer_km),
         layers=draw_layers(
@@ -75,7 +77,7 @@ def summarise(manifest: Manifest, population: Population) -> ReportData:
             tile_km=manifest.grid.spacing_km,
         ),
         entropy_bits=entropy([line["taken"] for line in manifest.metadata["strata"]]),
-        command=_COMMAND,
+        config_toml=config.to_toml(),
     )
 
 
@@ -112,7 +114,7 @@ def _matrix(manifest: Manifest, population: Population, rows: Int64) -> Matrix:
     strata = population.strata
     quota = np.array([quotas.get(label, 0) for label in strata.labels], np.float64)
     counts = np.bincount(cell, minlength=shape[0] * shape[1]).reshape(shape)
-    target = np.bincount(cell, (quota / strata.size)[strata.of_tile], minlength=counts.size).reshape(shape)
+    due = np.bincount(cell, (quota / strata.size)[strata.of_tile], minlength=counts.size).astype(np.float64)
     sample = np.bincount(cell[rows], minlength=counts.size).reshape(shape)
     in_use = [np.flatnonzero(counts.sum(axis=1)), np.flatnonzero(counts.sum(axis=0))]
     window = np.ix_(*in_use)
@@ -120,7 +122,7 @@ def _matrix(manifest: Manifest, population: Population, rows: Int64) -> Matrix:
         climates=tuple(climates[k] for k in in_use[0]),
         landcovers=tuple(covers[k] for k in in_use[1]),
         population=counts[window],
-        target=target[window],
+        target=due.reshape(shape)[window],
         sample=sample[window],
     )
 
@@ -160,7 +162,7 @@ def _balance(categories: Sequence[Category], shares: Sequence[Float64]) -> Balan
     used = np.flatnonzero(np.sum(shares, axis=0) > 0)
     population, sample, weighted = (share[used] for share in shares)
     return Balance(
-        categories=tuple(categories[k] for k in used), population=population, sample=sample, weighted=weighted
+        categories=tuple(categories[int(k)] for k in used), population=population, sample=sample, weighted=weighted
     )
 
 

@@ -19,11 +19,10 @@ from csmoe_sampler.synthetic.noise import (
     TOWNS,
     cell_hash,
     fractal_noise,
-    grid_weights,
     hash_unit,
     ramp,
-    round_coordinate,
-    unit_vector,
+    read_grid,
+    unit_vectors,
 )
 from csmoe_sampler.synthetic.terrain import elevations
 from csmoe_sampler.synthetic.weather import LAPSE_C_PER_M
@@ -36,13 +35,14 @@ NO_DATA, TREES, SHRUBS, GRASS, CROPS, BUILT, BARE, SNOW, WATER, WETLAND, MANGROV
 )
 
 _STRIP_M = -160.0
-# Field, wave length in km, octaves, lacunarity; one table and one call, because every call is compiled anew.
+_CHUNK = 16384
+# Field, wave length in km, octaves, lacunarity: patches of vegetation, mixture inside them, lakes, rivers, people.
 _NOISE = (
-    (float(PATCHES), 11.0, 4.0, 3.9),
-    (float(MIXTURE), 1.9, 3.0, 5.3),
-    (float(LAKES), 21.0, 2.0, 4.3),
-    (float(RIVERS), 170.0, 4.0, 2.6),
-    (float(PEOPLE), 520.0, 3.0, 3.7),
+    (PATCHES, 11.0, 4, 3.9),
+    (MIXTURE, 1.9, 3, 5.3),
+    (LAKES, 21.0, 2, 4.3),
+    (RIVERS, 170.0, 4, 2.6),
+    (PEOPLE, 520.0, 3, 3.7),
 )
 _ONE, _TWO, _THREE = np.uint32(1), np.uint32(2), np.uint32(3)
 
@@ -57,69 +57,49 @@ def summarise(normals: Float32) -> Float32:
     return np.stack((mean / 12.0, temperature.max(-1), temperature.min(-1), total), axis=-1).astype(np.float32)
 
 
-@njit(cache=True, nogil=True)
-def cover_window(cover: UInt8, lon: Float64, lat: Float64, terrain: Float32, summary: Float32, key: np.uint32) -> None:
-    """Fill `cover` with the codes of places in degrees, all of one two-dimensional shape."""
-    for row in range(cover.shape[0]):
-        cols = cover.shape[1]
-        east, north = np.empty(cols), np.empty(cols)
-        for col in range(cols):
-            east[col], north[col] = round_coordinate(lon[row, col]), round_coordinate(lat[row, col])
-        height = elevations(east, north, terrain, key)
-        land = np.flatnonzero(height > 0.0)
-        for col in range(cols):
-            cover[row, col] = WATER if height[col] > _STRIP_M else NO_DATA
-        codes = _land(east[land], north[land], height[land], summary, key)
-        for i in range(land.shape[0]):
-            cover[row, land[i]] = codes[i]
-
-
-@njit(cache=True, nogil=True)
-def _land(lon: Float64, lat: Float64, height: Float64, summary: Float32, key: np.uint32) -> UInt8:
-    """Codes of places on land, (N,)."""
-    place = np.empty((3, lon.shape[0]))
-    for n in range(lon.shape[0]):
-        place[0, n], place[1, n], place[2, n] = unit_vector(lon[n], lat[n])
-    noise = np.empty((len(_NOISE), lon.shape[0]))
-    for i in range(len(_NOISE)):
-        field, wave_km, octaves, lacunarity = _NOISE[i]
-        seed = np.uint32(key + np.uint32(field))
-        noise[i] = fractal_noise(place[0], place[1], place[2], EARTH_KM / wave_km, seed, int(octaves), lacunarity, 0.55)
-    patch, mixture, lakes, rivers, people = noise[0], noise[1], noise[2], noise[3], noise[4]
+def covers(lon: Float64, lat: Float64, terrain: Float32, summary: Float32, key: int) -> UInt8:
+    """Codes of places in degrees, (N,)."""
     codes = np.empty(lon.shape[0], np.uint8)
-    for n in range(lon.shape[0]):
-        mean, warmest, coldest, rain = _read(summary, lon[n], lat[n], height[n])
-        # Rain over what could evaporate: deserts end at about 0.5, steppes at about 1.
-        wetness = rain / (20.0 * max(mean, 0.0) + 200.0)
-        code = SNOW if warmest + 2.0 * patch[n] < 0.8 else NO_DATA
-        if code == NO_DATA and wetness > 0.3:
-            code = _water(lakes[n], rivers[n], height[n], mean, wetness)
-        green = wetness * (1.0 + 0.5 * patch[n])
-        if code == NO_DATA and warmest + 2.0 * patch[n] < 10.0:
-            code = _tundra(green, warmest, mixture[n])
-        if code == NO_DATA and height[n] < 9.0 and coldest > 14.0 and green > 0.75:
-            code = MANGROVES
-        if code == NO_DATA:
-            crowd = people[n] + _welcome(height[n], warmest, wetness)
-            if crowd > 0.0:
-                code = _settled(place[0, n], place[1, n], place[2, n], crowd, key)
-        codes[n] = _vegetation(green, mean, mixture[n]) if code == NO_DATA else code
+    for start in range(0, lon.shape[0], _CHUNK):
+        chunk = slice(start, start + _CHUNK)
+        height = elevations(lon[chunk], lat[chunk], terrain, key)
+        land = np.flatnonzero(height > 0.0)
+        codes[chunk] = np.where(height > _STRIP_M, WATER, NO_DATA)
+        codes[start + land] = _land(lon[chunk][land], lat[chunk][land], height[land], summary, key)
+    return codes
+
+
+def _land(lon: Float64, lat: Float64, height: Float64, summary: Float32, key: int) -> UInt8:
+    points = unit_vectors(lon, lat)
+    noise = np.empty((len(_NOISE), lon.shape[0]))
+    for i, (field, wave_km, octaves, lacunarity) in enumerate(_NOISE):
+        noise[i] = fractal_noise(points, EARTH_KM / wave_km, key + field, octaves, lacunarity, 0.55)
+    codes = np.empty(lon.shape[0], np.uint8)
+    _decide(codes, points, height, read_grid(summary, lon, lat), noise, np.uint32(key))
     return codes
 
 
 @njit(cache=True, nogil=True)
-def _read(summary: Float32, lon: float, lat: float, height: float) -> tuple[float, float, float, float]:
-    """Mean, warmest and coldest month (°C) and annual rain (mm) at a place and height."""
-    north, south, west, east, v, u = grid_weights(lon, lat, summary.shape[0], summary.shape[1])
-    a, b, c, d = (1.0 - u) * (1.0 - v), u * (1.0 - v), (1.0 - u) * v, u * v
-    nw, ne, sw, se = summary[north, west], summary[north, east], summary[south, west], summary[south, east]
-    cooling = LAPSE_C_PER_M * height
-    return (
-        a * nw[0] + b * ne[0] + c * sw[0] + d * se[0] - cooling,
-        a * nw[1] + b * ne[1] + c * sw[1] + d * se[1] - cooling,
-        a * nw[2] + b * ne[2] + c * sw[2] + d * se[2] - cooling,
-        a * nw[3] + b * ne[3] + c * sw[3] + d * se[3],
-    )
+def _decide(codes: UInt8, points: Float64, height: Float64, climate: Float64, noise: Float64, key: np.uint32) -> None:
+    for n in range(codes.shape[0]):
+        patch, mixture = noise[0, n], noise[1, n]
+        cooling = LAPSE_C_PER_M * height[n]
+        mean, warmest, coldest = climate[n, 0] - cooling, climate[n, 1] - cooling, climate[n, 2] - cooling
+        # Rain over what could evaporate: deserts end at about 0.5, steppes at about 1.
+        wetness = climate[n, 3] / (20.0 * max(mean, 0.0) + 200.0)
+        green = wetness * (1.0 + 0.5 * patch)
+        code = SNOW if warmest + 2.0 * patch < 0.8 else NO_DATA
+        if code == NO_DATA and wetness > 0.3:
+            code = _water(noise[2, n], noise[3, n], height[n], mean, wetness)
+        if code == NO_DATA and warmest + 2.0 * patch < 10.0:
+            code = _tundra(green, warmest, mixture)
+        if code == NO_DATA and height[n] < 9.0 and coldest > 14.0 and green > 0.75:
+            code = MANGROVES
+        if code == NO_DATA:
+            crowd = noise[4, n] + _welcome(height[n], warmest, wetness)
+            if crowd > 0.0:
+                code = _settled(points[0, n], points[1, n], points[2, n], crowd, key)
+        codes[n] = _vegetation(green, mean, mixture) if code == NO_DATA else code
 
 
 @njit(cache=True, nogil=True)

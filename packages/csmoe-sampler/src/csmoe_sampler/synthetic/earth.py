@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
-from csmoe_sampler.synthetic.cover import UInt8, cover_window, summarise
-from csmoe_sampler.synthetic.noise import round_coordinate, seed_key, sine_cosine
+from csmoe_sampler.synthetic.cover import UInt8, covers, summarise
+from csmoe_sampler.synthetic.noise import round_coordinates, seed_key, sine_cosine
 from csmoe_sampler.synthetic.terrain import elevations, terrain_grid
 from csmoe_sampler.synthetic.weather import climates, weather_grid
 from csmoe_sampler.types import Float32, Float64
@@ -46,11 +44,8 @@ class Planet:
 
     def landcover(self, lon: npt.ArrayLike, lat: npt.ArrayLike) -> UInt8:
         """WorldCover codes, 0 on the open sea; textures down to about 60 m."""
-        east, north = np.broadcast_arrays(np.asarray(lon, np.float64), np.asarray(lat, np.float64))
-        codes = np.empty(east.shape, np.uint8)
-        rows = (-1, east.shape[-1]) if east.ndim > 1 else (1, -1)
-        cover_window(codes.reshape(rows), east.reshape(rows), north.reshape(rows), self._terrain, self._summary, self._key)
-        return codes
+        east, north, shape = _flat(lon, lat)
+        return np.asarray(covers(east, north, self._terrain, self._summary, self._key).reshape(shape))
 
 
 def season(lat: npt.ArrayLike, day: float) -> Float64:
@@ -65,4 +60,4 @@ def season(lat: npt.ArrayLike, day: float) -> Float64:
 def _flat(lon: npt.ArrayLike, lat: npt.ArrayLike) -> tuple[Float64, Float64, tuple[int, ...]]:
     """Rounded coordinates as two flat arrays, and their common shape."""
     east, north = np.broadcast_arrays(np.asarray(lon, np.float64), np.asarray(lat, np.float64))
-    return _rounded(east.ravel()), _rounded(north.ravel()), east.shape
+    return round_coordinates(east.ravel()), round_coordinates(north.ravel()), east.shape

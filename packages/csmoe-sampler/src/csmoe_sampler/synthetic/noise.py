@@ -22,7 +22,7 @@ COORDINATE_UNITS = 240_000.0
 different last bit is the same place, and every pixel centre of the rasters written here is hit exactly."""
 
 COASTS, WARPS, HILLS, RIDGES, DETAIL, REGIONS, PATCHES, MIXTURE, LAKES, RIVERS, PEOPLE, TOWNS, PARCELS = (
-    np.uint32(32 * field) for field in range(13)
+    32 * field for field in range(13)
 )
 """Fields of noise; each owns the 32 keys from its number on."""
 
@@ -34,9 +34,9 @@ _SINE = tuple((-1.0) ** k / math.factorial(2 * k + 1) for k in range(8, -1, -1))
 _COSINE = tuple((-1.0) ** k / math.factorial(2 * k) for k in range(8, -1, -1))
 
 
-def seed_key(seed: int) -> np.uint32:
+def seed_key(seed: int) -> int:
     """The key of the first field of the Earth of a seed."""
-    return np.uint32(int.from_bytes(hashlib.sha256(str(seed).encode()).digest()[:4], "little") >> 1)
+    return int.from_bytes(hashlib.sha256(str(seed).encode()).digest()[:4], "little") >> 1
 
 
 @njit(cache=True, nogil=True)
@@ -80,26 +80,22 @@ def _add_noise(total: Float64, x: Float64, y: Float64, z: Float64, scale: float,
         total[n] += weight * (2.0 * (near0 + (far0 - near0) * w) - 1.0)
 
 
-@njit(cache=True, nogil=True)
-def fractal_noise(
-    x: Float64, y: Float64, z: Float64, scale: float, key: np.uint32, octaves: int, lacunarity: float, gain: float
-) -> Float64:
-    """Noise at points of space, (N,) each: a sum of octaves, each `lacunarity` finer and `gain` times weaker.
+def fractal_noise(points: Float64, scale: float, key: int, octaves: int, lacunarity: float, gain: float) -> Float64:
+    """Noise at points of space, (3, N): a sum of octaves, each `lacunarity` finer and `gain` times weaker.
 
     The first octave has `scale` lattice cells to a unit, lies in [-1, 1] and has standard deviation 0.37.
     """
-    total = np.zeros(x.shape[0])
+    total = np.zeros(points.shape[1])
     weight = 1.0
     for octave in range(octaves):
-        _add_noise(total, x, y, z, scale, weight, np.uint32(key + np.uint32(octave)))
+        _add_noise(total, *points, scale, weight, np.uint32(key + octave))
         scale, weight = scale * lacunarity, weight * gain
     return total
 
 
-@njit(cache=True, nogil=True)
-def round_coordinate(degrees: float) -> float:
-    """The nearest multiple of 1 / `COORDINATE_UNITS` degrees."""
-    return math.floor(degrees * COORDINATE_UNITS + 0.5) / COORDINATE_UNITS
+def round_coordinates(degrees: Float64) -> Float64:
+    """The nearest multiples of 1 / `COORDINATE_UNITS` degrees."""
+    return np.asarray(np.floor(degrees * COORDINATE_UNITS + 0.5) / COORDINATE_UNITS)
 
 
 @njit(cache=True, nogil=True)
@@ -124,21 +120,23 @@ def sine_cosine(degrees: float) -> tuple[float, float]:
 
 
 @njit(cache=True, nogil=True)
-def unit_vector(lon: float, lat: float) -> tuple[float, float, float]:
-    """The point of the unit sphere at a place in degrees."""
-    sine_lon, cosine_lon = sine_cosine(lon)
-    sine_lat, cosine_lat = sine_cosine(lat)
-    return cosine_lat * cosine_lon, cosine_lat * sine_lon, sine_lat
+def unit_vectors(lon: Float64, lat: Float64) -> Float64:
+    """Points of the unit sphere, (3, N); fastest where neighbours share their latitude."""
+    points = np.empty((3, lon.shape[0]))
+    sine_lat, cosine_lat = 0.0, 0.0
+    for n in range(lon.shape[0]):
+        if n == 0 or lat[n] != lat[n - 1]:
+            sine_lat, cosine_lat = sine_cosine(lat[n])
+        sine_lon, cosine_lon = sine_cosine(lon[n])
+        points[0, n], points[1, n], points[2, n] = cosine_lat * cosine_lon, cosine_lat * sine_lon, sine_lat
+    return points
 
 
-@njit(cache=True, nogil=True)
-def cell_centres(rows: int, cols: int) -> tuple[Float64, Float64, Float64]:
-    """Unit vectors of the cells of a global grid, row by row from the north, each (rows * cols,)."""
-    x, y, z = np.empty(rows * cols), np.empty(rows * cols), np.empty(rows * cols)
-    for n in range(rows * cols):
-        lon, lat = -180.0 + (n % cols + 0.5) * 360.0 / cols, 90.0 - (n // cols + 0.5) * 180.0 / rows
-        x[n], y[n], z[n] = unit_vector(lon, lat)
-    return x, y, z
+def cell_centres(rows: int, cols: int) -> Float64:
+    """Points of the centres of the cells of a global grid, (3, rows * cols), row by row from the north."""
+    lon, lat = -180.0 + (np.arange(cols) + 0.5) * (360.0 / cols), 90.0 - (np.arange(rows) + 0.5) * (180.0 / rows)
+    points: Float64 = unit_vectors(np.tile(lon, rows), np.repeat(lat, cols))
+    return points
 
 
 @njit(cache=True, nogil=True)
@@ -149,7 +147,7 @@ def ramp(value: float, start: float, end: float) -> float:
 
 
 @njit(cache=True, nogil=True)
-def grid_weights(lon: float, lat: float, rows: int, cols: int) -> tuple[int, int, int, int, float, float]:
+def _grid_weights(lon: float, lat: float, rows: int, cols: int) -> tuple[int, int, int, int, float, float]:
     """The two rows and two columns of cell centres around a place, and its fractions between them.
 
     The grid covers the globe, row 0 in the north, column 0 at -180 degrees; columns wrap, rows end at the poles.
@@ -165,9 +163,13 @@ def grid_weights(lon: float, lat: float, rows: int, cols: int) -> tuple[int, int
 
 
 @njit(cache=True, nogil=True)
-def read_grid(grid: Float32, lon: float, lat: float) -> float:
-    """Bilinear value of a global (rows, cols) grid of cell centres at a place."""
-    north, south, west, east, v, u = grid_weights(lon, lat, grid.shape[0], grid.shape[1])
-    top = grid[north, west] + (np.float64(grid[north, east]) - grid[north, west]) * u
-    bottom = grid[south, west] + (np.float64(grid[south, east]) - grid[south, west]) * u
-    return top + (bottom - top) * v
+def read_grid(grid: Float32, lon: Float64, lat: Float64) -> Float64:
+    """Bilinear values of a global (rows, cols, fields) grid of cell centres at places, (N, fields)."""
+    values = np.empty((lon.shape[0], grid.shape[2]))
+    for n in range(lon.shape[0]):
+        north, south, west, east, v, u = _grid_weights(lon[n], lat[n], grid.shape[0], grid.shape[1])
+        for i in range(grid.shape[2]):
+            top = grid[north, west, i] + (np.float64(grid[north, east, i]) - grid[north, west, i]) * u
+            bottom = grid[south, west, i] + (np.float64(grid[south, east, i]) - grid[south, west, i]) * u
+            values[n, i] = top + (bottom - top) * v
+    return values

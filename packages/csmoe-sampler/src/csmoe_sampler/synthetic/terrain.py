@@ -5,15 +5,13 @@ Where the continents lie is written down here, as round cores; the seed draws th
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numba import njit
 
 from csmoe_sampler.synthetic.noise import (
     COASTS,
-    EARTH_KM,
     DETAIL,
+    EARTH_KM,
     HILLS,
     RIDGES,
     WARPS,
@@ -21,7 +19,8 @@ from csmoe_sampler.synthetic.noise import (
     fractal_noise,
     ramp,
     read_grid,
-    unit_vector,
+    sine_cosine,
+    unit_vectors,
 )
 from csmoe_sampler.types import Float32, Float64
 
@@ -92,33 +91,41 @@ _DOMES = np.array(
 )  # fmt: skip
 
 
-def terrain_grid(key: np.uint32) -> Float32:
-    """Elevation in metres at the cell centres of the global `TERRAIN_DEG` grid, (720, 1440), rows from the north."""
+def terrain_grid(key: int) -> Float32:
+    """Elevation in metres at the cell centres of the global `TERRAIN_DEG` grid, (720, 1440, 1), rows from the north."""
     rows, cols = round(180 / TERRAIN_DEG), round(360 / TERRAIN_DEG)
-    x, y, z = _warp(*cell_centres(rows, cols), key)
-    potential = _closeness(x, y, z, _places(_CORES)) + 0.35 * fractal_noise(x, y, z, 3.1, key + COASTS, 8, 2.03, 0.6)
+    points = _warp(cell_centres(rows, cols), key)
+    potential = _closeness(points, _places(_CORES)) + 0.35 * fractal_noise(points, 3.1, key + COASTS, 8, 2.03, 0.6)
     potential -= _sea_level(potential.reshape(rows, cols))
     elevation = np.maximum(9000.0 * potential, -5500.0)
     land = np.flatnonzero(potential > 0.0)
-    elevation[land] = _relief(x[land], y[land], z[land], potential[land], key)
-    return elevation.reshape(rows, cols).astype(np.float32)
+    elevation[land] = _relief(np.take(points, land, axis=1), potential[land], key)
+    return elevation.reshape(rows, cols, 1).astype(np.float32)
 
 
-def _warp(x: Float64, y: Float64, z: Float64, key: np.uint32) -> tuple[Float64, Float64, Float64]:
+def elevations(lon: Float64, lat: Float64, terrain: Float32, key: int) -> Float64:
+    """Elevation in metres at places, (N,): the terrain grid, with relief of 28 km and finer, stronger in rough country."""
+    height: Float64 = read_grid(terrain, lon, lat)[:, 0]
+    near = np.flatnonzero(height >= _DEEP_M)
+    points = unit_vectors(lon[near], lat[near])
+    detail = fractal_noise(points, EARTH_KM / _DETAIL_KM, key + DETAIL, _DETAIL_OCTAVES, 2.05, 0.57)
+    height[near] += np.minimum(28.0 + 0.15 * np.abs(height[near]), 330.0) * detail
+    return height
+
+
+def _warp(points: Float64, key: int) -> Float64:
     """Points of the sphere pushed aside by noise: what is round around them becomes irregular at every scale."""
-    east = x + _WARP * fractal_noise(x, y, z, 4.3, key + WARPS, 7, 2.03, 0.6)
-    north = y + _WARP * fractal_noise(x, y, z, 4.3, key + WARPS + np.uint32(8), 7, 2.03, 0.6)
-    up = z + _WARP * fractal_noise(x, y, z, 4.3, key + WARPS + np.uint32(16), 7, 2.03, 0.6)
-    length = np.sqrt(east * east + north * north + up * up)
-    return east / length, north / length, up / length
+    pushes = [fractal_noise(points, 4.3, key + WARPS + 8 * axis, 7, 2.03, 0.6) for axis in range(3)]
+    warped = points + _WARP * np.stack(pushes)
+    return np.asarray(warped / np.sqrt(warped[0] * warped[0] + warped[1] * warped[1] + warped[2] * warped[2]))
 
 
-def _relief(x: Float64, y: Float64, z: Float64, potential: Float64, key: np.uint32) -> Float64:
+def _relief(points: Float64, potential: Float64, key: int) -> Float64:
     """Elevation of land by its potential above the sea level: plains, hills, ranges, plateaus."""
-    hills = np.maximum(fractal_noise(x, y, z, 9.0, key + HILLS, 6, 2.07, 0.55) + 0.1, 0.0)
-    ridges = 1.0 - np.abs(fractal_noise(x, y, z, 40.0, key + RIDGES, 4, 2.1, 0.5))
-    mountains = _range_heights(x, y, z, _segments(_RANGES)) * (0.45 + 0.55 * ridges)
-    uplands = np.maximum(mountains, _dome_heights(x, y, z, _places(_DOMES)))
+    hills = np.maximum(fractal_noise(points, 9.0, key + HILLS, 6, 2.07, 0.55) + 0.1, 0.0)
+    ridges = 1.0 - np.abs(fractal_noise(points, 40.0, key + RIDGES, 4, 2.1, 0.5))
+    mountains = _range_heights(points, _segments(_RANGES)) * (0.45 + 0.55 * ridges)
+    uplands = np.maximum(mountains, _dome_heights(points, _places(_DOMES)))
     return 350.0 * potential + 550.0 * hills * _rise(potential / 0.35) + uplands * _rise((potential + 0.05) / 0.25)
 
 
@@ -130,20 +137,20 @@ def _rise(t: Float64) -> Float64:
 
 def _places(table: Float64) -> Float64:
     """Rows (x, y, z, 1 - cosine of the radius, remaining columns) of a table (lon, lat, radius, ...)."""
-    rows = [(*unit_vector(row[0], row[1]), 1.0 - unit_vector(0.0, 90.0 - row[2])[2], *row[3:]) for row in table]
-    return np.array(rows)
+    radii = np.array([1.0 - sine_cosine(radius)[1] for radius in table[:, 2]])
+    return np.column_stack((unit_vectors(table[:, 0], table[:, 1]).T, radii, table[:, 3:]))
 
 
 def _segments(table: Float64) -> Float64:
     """Rows (start xyz, end xyz, half width in radii, height) of the ranges."""
-    rows = [(*unit_vector(r[0], r[1]), *unit_vector(r[2], r[3]), unit_vector(0.0, r[4])[2], r[5]) for r in table]
-    return np.array(rows)
+    starts, ends = unit_vectors(table[:, 0], table[:, 1]).T, unit_vectors(table[:, 2], table[:, 3]).T
+    return np.column_stack((starts, ends, [sine_cosine(width)[0] for width in table[:, 4]], table[:, 5]))
 
 
 def _sea_level(potential: Float64) -> float:
     """The potential above which `LAND_SHARE` of the sphere lies."""
     rows, cols = potential.shape
-    parallels = [unit_vector(0.0, 90.0 - 180.0 * row / rows)[2] for row in range(rows + 1)]
+    parallels = [sine_cosine(90.0 - 180.0 * row / rows)[0] for row in range(rows + 1)]
     area = np.repeat(np.round(-np.diff(parallels) * 1e12).astype(np.int64), cols)
     order = np.argsort(potential, axis=None, kind="stable")[::-1]
     covered = np.cumsum(area[order])
@@ -152,8 +159,9 @@ def _sea_level(potential: Float64) -> float:
 
 
 @njit(cache=True, nogil=True)
-def _closeness(x: Float64, y: Float64, z: Float64, cores: Float64) -> Float64:
+def _closeness(points: Float64, cores: Float64) -> Float64:
     """Closeness to the core that is nearest in terms of its radius: 1 at its centre, 0 at its radius, -0.9 far away."""
+    x, y, z = points
     closeness = np.full(x.shape[0], -0.9)
     for i in range(cores.shape[0]):
         for n in range(x.shape[0]):
@@ -163,7 +171,8 @@ def _closeness(x: Float64, y: Float64, z: Float64, cores: Float64) -> Float64:
 
 
 @njit(cache=True, nogil=True)
-def _dome_heights(x: Float64, y: Float64, z: Float64, domes: Float64) -> Float64:
+def _dome_heights(points: Float64, domes: Float64) -> Float64:
+    x, y, z = points
     height = np.zeros(x.shape[0])
     for i in range(domes.shape[0]):
         for n in range(x.shape[0]):
@@ -173,8 +182,9 @@ def _dome_heights(x: Float64, y: Float64, z: Float64, domes: Float64) -> Float64
 
 
 @njit(cache=True, nogil=True)
-def _range_heights(x: Float64, y: Float64, z: Float64, ranges: Float64) -> Float64:
+def _range_heights(points: Float64, ranges: Float64) -> Float64:
     """Height of the highest range, falling off smoothly from its axis."""
+    x, y, z = points
     height = np.zeros(x.shape[0])
     for i in range(ranges.shape[0]):
         a, b, c = ranges[i, 3] - ranges[i, 0], ranges[i, 4] - ranges[i, 1], ranges[i, 5] - ranges[i, 2]
@@ -184,24 +194,4 @@ def _range_heights(x: Float64, y: Float64, z: Float64, ranges: Float64) -> Float
             p, q, r = p - t * a, q - t * b, r - t * c
             fall = max(0.0, 1.0 - (p * p + q * q + r * r) / (2.0 * ranges[i, 6] * ranges[i, 6]))
             height[n] = max(height[n], ranges[i, 7] * fall * fall)
-    return height
-
-
-@njit(cache=True, nogil=True)
-def elevations(lon: Float64, lat: Float64, terrain: Float32, key: np.uint32) -> Float64:
-    """Elevation in metres at places, (N,): the terrain grid, with relief of 28 km and finer, stronger in rough country."""
-    height, near = np.empty(lon.shape[0]), np.empty(lon.shape[0], np.int64)
-    x, y, z = np.empty(lon.shape[0]), np.empty(lon.shape[0]), np.empty(lon.shape[0])
-    count = 0
-    for n in range(lon.shape[0]):
-        height[n] = read_grid(terrain, lon[n], lat[n])
-        if height[n] >= _DEEP_M:
-            near[count] = n
-            x[count], y[count], z[count] = unit_vector(lon[n], lat[n])
-            count += 1
-    scale = EARTH_KM / _DETAIL_KM
-    detail = fractal_noise(x[:count], y[:count], z[:count], scale, np.uint32(key + DETAIL), _DETAIL_OCTAVES, 2.05, 0.57)
-    for i in range(count):
-        n = near[i]
-        height[n] += min(28.0 + 0.15 * abs(height[n]), 330.0) * detail[i]
     return height

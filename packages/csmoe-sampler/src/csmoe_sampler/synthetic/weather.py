@@ -12,8 +12,8 @@ import math
 import numpy as np
 from numba import njit
 
-from csmoe_sampler.synthetic.noise import REGIONS, cell_centres, fractal_noise, ramp, sine_cosine
-from csmoe_sampler.types import Float32, Float64
+from csmoe_sampler.synthetic.noise import REGIONS, cell_centres, fractal_noise, ramp, read_grid, sine_cosine
+from csmoe_sampler.types import Float32, Float64, Int64
 
 WEATHER_DEG = 0.5
 LAPSE_C_PER_M = 0.0055
@@ -23,23 +23,26 @@ _STEP_KM = 111.195 * WEATHER_DEG
 _SEASON = np.array([sine_cosine(30.0 * (month - 6))[1] for month in range(12)])
 
 
-def weather_grid(terrain: Float32, key: np.uint32) -> Float32:
+def weather_grid(terrain: Float32, key: int) -> Float32:
     """Normals at the cell centres of the global `WEATHER_DEG` grid, (rows, cols, 24), sea cells included.
 
     The last axis holds twelve temperatures reduced to sea level, then twelve precipitations.
     """
+    terrain = terrain[..., 0]
     height = _smooth(_aggregate(np.maximum(terrain, 0.0)))
     land = _aggregate((terrain > 0.0).astype(np.float32))
-    inland = _distance_inland(land)
+    cosines = np.array([sine_cosine(90.0 - (row + 0.5) * WEATHER_DEG)[1] for row in range(land.shape[0])])
+    inland = np.where(land < 0.5, 0.0, 1e9)
+    _sweep_inland(inland, cosines)
     winds = np.zeros((3, 3, *land.shape))
-    _blow_zonally(land, height, 1, winds[0])
-    _blow_zonally(land, height, -1, winds[1])
+    _blow_zonally(land, height, cosines, 1, winds[0])
+    _blow_zonally(land, height, cosines, -1, winds[1])
     _blow_poleward(land, height, winds[2])
     for _ in range(2):
         winds = _smooth(winds)
+    region = fractal_noise(cell_centres(*land.shape), 5.0, key + REGIONS, 4, 2.1, 0.55).reshape(land.shape)
     normals = np.empty((*land.shape, 24), np.float32)
-    region = fractal_noise(*cell_centres(*land.shape), 5.0, key + REGIONS, 4, 2.1, 0.55).reshape(land.shape)
-    _normals(normals, inland, winds, region)
+    _fill_normals(normals, inland, winds, region)
     return normals
 
 
@@ -52,44 +55,33 @@ def _aggregate(terrain: Float32) -> Float64:
 
 def _smooth(field: Float64) -> Float64:
     """Means over 5 x 5 cells of the two last axes, wrapping in longitude, repeating the polar rows."""
-    rows = np.concatenate([field[..., :1, :], field[..., :1, :], field, field[..., -1:, :], field[..., -1:, :]], axis=-2)
-    n = field.shape[-2]
-    field = (rows[..., 0:n, :] + rows[..., 1 : n + 1, :] + rows[..., 2 : n + 2, :]) + (
-        rows[..., 3 : n + 3, :] + rows[..., 4 : n + 4, :]
-    )
-    shifted = [np.roll(field, shift, axis=-1) for shift in (-2, -1, 0, 1, 2)]
-    return np.asarray((shifted[0] + shifted[1] + shifted[2] + (shifted[3] + shifted[4])) / 25.0)
+    rows = np.arange(field.shape[-2])
+    above, below = (field[..., np.clip(rows + shift, 0, rows[-1]), :] for shift in (-2, 2))
+    north, south = (field[..., np.clip(rows + shift, 0, rows[-1]), :] for shift in (-1, 1))
+    field = above + north + field + south + below
+    west = np.roll(field, 2, axis=-1) + np.roll(field, 1, axis=-1)
+    east = np.roll(field, -1, axis=-1) + np.roll(field, -2, axis=-1)
+    return np.asarray((west + field + east) / 25.0)
 
 
 @njit(cache=True, nogil=True)
-def _cosines(rows: int) -> Float64:
-    cosines = np.empty(rows)
-    for row in range(rows):
-        cosines[row] = sine_cosine(90.0 - (row + 0.5) * 180.0 / rows)[1]
-    return cosines
-
-
-@njit(cache=True, nogil=True)
-def _distance_inland(land: Float64) -> Float64:
-    """Distance to the sea in km, by sweeps over the eight neighbours; 0 at sea."""
-    rows, cols = land.shape
-    cosines = _cosines(rows)
-    distance = np.where(land < 0.5, 0.0, 1e9)
+def _sweep_inland(distance: Float64, cosines: Float64) -> None:
+    """Shorten distances in km, 0 at sea, to the shortest ways over the eight neighbours."""
+    rows, cols = distance.shape
     for sweep in range(4):
+        back = -1 if sweep % 2 == 0 else 1
         for i in range(rows):
-            row = i if sweep % 2 == 0 else rows - 1 - i
-            back = -1 if sweep % 2 == 0 else 1
+            row = i if back == -1 else rows - 1 - i
             east = _STEP_KM * cosines[row]
             diagonal = math.sqrt(east * east + _STEP_KM * _STEP_KM)
             for j in range(2 * cols):
-                col = (j if sweep % 2 == 0 else -j) % cols
+                col = (-back * j) % cols
                 best = min(distance[row, col], distance[row, (col + back) % cols] + east)
                 if 0 <= row + back < rows:
                     best = min(best, distance[row + back, col] + _STEP_KM)
                     best = min(best, distance[row + back, (col - 1) % cols] + diagonal)
                     best = min(best, distance[row + back, (col + 1) % cols] + diagonal)
                 distance[row, col] = best
-    return distance
 
 
 @njit(cache=True, nogil=True)
@@ -101,13 +93,12 @@ def _step(water: float, land: float, climb: float, step_km: float, reach_km: flo
 
 
 @njit(cache=True, nogil=True)
-def _blow_zonally(land: Float64, height: Float64, direction: int, wind: Float64) -> None:
+def _blow_zonally(land: Float64, height: Float64, cosines: Float64, direction: int, wind: Float64) -> None:
     """Water left in the air (0), lifting in m per 100 km (1) and nearness of land upwind (2) of a wind along a parallel.
 
     It goes round twice, so that the first lap forgets where it began.
     """
     rows, cols = land.shape
-    cosines = _cosines(rows)
     for row in range(rows):
         step_km = _STEP_KM * cosines[row]
         reach_km = 3200.0 + 2000.0 * cosines[row] * cosines[row]
@@ -173,9 +164,9 @@ def _rain(lat: float, season: float, temperature: float, inner: float, wind: Flo
     sinking = 1.0 - 0.95 * wind[1, 2] * ramp(north, 8.0, 20.0)
     tropics = 290.0 * _bump(belt / 16.5) * (0.05 + 0.95 * max(east, 0.9 * monsoon)) * sinking
     surge = 340.0 * warm * _bump((north - 23.0) / 17.0) * max(monsoon**2, east**2) * sinking
-    lee = 1.0 - 0.75 * ramp(wind[0, 2], 0.7, 1.0)
+    lee = 1.0 - 0.7 * ramp(wind[0, 2], 0.7, 1.0)
     storms = 88.0 * _bump((abs(lat - season * 11.0) - 53.0) / 29.0) * (0.06 + 0.94 * max(west, 0.55 * east)) * lee
-    recycled = inner * (0.3 + 0.5 * west) * ramp(north, 34.0, 48.0)
+    recycled = inner * (0.42 + 0.5 * west) * ramp(north, 34.0, 48.0)
     showers = 120.0 * summer * _bump((north - 48.0) / 28.0) * max(east**2, recycled)
     front = 18.0 * ramp(north, 42.0, 60.0) * (0.55 + 0.45 * west) * lee
     westerly, easterly = ramp(north, 26.0, 40.0), 1.0 - ramp(north, 24.0, 36.0)
@@ -186,7 +177,7 @@ def _rain(lat: float, season: float, temperature: float, inner: float, wind: Flo
 
 
 @njit(cache=True, nogil=True)
-def _normals(normals: Float32, inland: Float64, winds: Float64, region: Float64) -> None:
+def _fill_normals(normals: Float32, inland: Float64, winds: Float64, region: Float64) -> None:
     rows, cols = inland.shape
     for row in range(rows):
         lat = 90.0 - (row + 0.5) * 180.0 / rows
@@ -200,3 +191,19 @@ def _normals(normals: Float32, inland: Float64, winds: Float64, region: Float64)
                 rain = _rain(lat, _SEASON[month], temperature, inner, wind)
                 normals[row, col, month] = temperature
                 normals[row, col, 12 + month] = rain * (1.0 + 0.3 * region[row, col])
+
+
+def climates(lon: Float64, lat: Float64, height: Float64, normals: Float32) -> Float32:
+    """Normals at places of a height in metres, (24, N): steps of 0.1 °C and 1 mm; NaN at a height of 0 and below."""
+    values = np.full((24, lon.shape[0]), np.nan, np.float32)
+    land = np.flatnonzero(height > 0.0)
+    _round_normals(values, land, read_grid(normals, lon[land], lat[land]), LAPSE_C_PER_M * height[land])
+    return values
+
+
+@njit(cache=True, nogil=True)
+def _round_normals(values: Float32, land: Int64, normals: Float64, cooling: Float64) -> None:
+    for month in range(12):
+        for n in range(land.shape[0]):
+            values[month, land[n]] = math.floor((normals[n, month] - cooling[n]) * 10.0 + 0.5) / 10.0
+            values[12 + month, land[n]] = math.floor(normals[n, 12 + month] + 0.5)

@@ -1,0 +1,240 @@
+"""Reading windows of one raster file: GDAL's settings, patience with remote files, no pixel made up."""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, nullcontext
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import rasterio
+from rasterio.enums import Resampling
+from rasterio.errors import RasterioError
+from rasterio.vrt import WarpedVRT
+from rasterio.windows import Window as RasterioWindow
+
+from csmoe_sampler.errors import RasterError
+from csmoe_sampler.placement import Placement, Window
+from csmoe_sampler.rasters.headers import Header, name_of, read_header
+from csmoe_sampler.rasters.windows import plan_windows
+from csmoe_sampler.zonal import LANES
+
+BACKOFF_S = (0.5, 1.0, 2.0, 4.0)
+"""Pauses before reading from a remote file is tried again, from the opening on."""
+_LOCAL_WINDOW_BYTES = 4 * 2**20
+_REMOTE_WINDOW_BYTES = 32 * 2**20
+_BLOCK_CACHE_BYTES = 16 * 2**20
+_MOST_BLOCKS_ASKED = 2048
+_REMOTE = re.compile(r"(https?|s3|gs|az)://|/vsi(curl|s3|gs|az|adls|oss|swift|webhdfs)")
+_VSI_PREFIXES = {"s3://": "/vsis3/", "gs://": "/vsigs/", "az://": "/vsiaz/"}
+_GDAL_OPTIONS = {
+    "GTIFF_IGNORE_READ_ERRORS": "NO",
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
+    "GDAL_INGESTED_BYTES_AT_OPEN": "32768",
+    "GDAL_HTTP_MERGE_CONSECUTIVE_RANGES": "YES",
+    "GDAL_HTTP_CONNECTTIMEOUT": "15",
+    "GDAL_HTTP_TIMEOUT": "120",
+    "GDAL_HTTP_MAX_RETRY": "0",
+    # A range that came incomplete must not be served again from a cache after reopening.
+    "CPL_VSIL_CURL_NON_CACHED": ":".join(f"/vsi{kind}/" for kind in ("curl", "s3", "gs", "az")),
+}
+
+Pixels = npt.NDArray[Any]
+Result = TypeVar("Result")
+
+
+def is_remote(href: str) -> bool:
+    """Whether reading may fail for a moment."""
+    return _REMOTE.match(href) is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """How files are opened."""
+
+    reproject: bool = False
+    """Rasters in a projected CRS pass through a nearest-neighbour warp at their native resolution."""
+    overview: int | None = None
+    """The overview of this decimation factor stands for the raster."""
+    sign: Callable[[str], str] | None = None
+
+
+class RasterReader:
+    """An open raster file, for one thread at a time. A context; closing it frees the file.
+
+    Raises:
+        RasterError: The file is missing, unreadable, or cannot be placed on the globe.
+    """
+
+    def __init__(self, href: str, view: View) -> None:
+        _limit_block_cache()
+        self.href = href
+        self.name = name_of(href)
+        self._view = view
+        self._buffer = np.empty(0, np.uint8)
+        self._open_files = ExitStack()
+        self._settings = ExitStack()
+        self._entered = False
+        self._dataset: Any = None
+        self.header: Header = self._patiently(lambda: read_header(self._open(), href), "opening")
+
+    def __enter__(self) -> Self:
+        self._settings.enter_context(rasterio.Env(**_GDAL_OPTIONS))
+        self._entered = True
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+        self._settings.close()
+
+    def close(self) -> None:
+        """Closes the file; what it was read for stays."""
+        self._dataset = None
+        self._open_files.close()
+
+    def stream(self, placed: Placement, whole_runs: bool = False) -> Iterator[tuple[Window, Pixels]]:
+        """The windows of `plan_windows` with their pixels, flat and at least LANES long, valid until the next is taken.
+
+        Every block is decoded once. A remote file's next window is on its way while the caller has the last.
+
+        Raises:
+            RasterError: A window cannot be read in full. No pixel is ever filled in, except that blocks which a sparse
+                file leaves out are its no-data.
+        """
+        remote = is_remote(self.href)
+        most_bytes = _REMOTE_WINDOW_BYTES if remote else _LOCAL_WINDOW_BYTES
+        most_px = most_bytes // np.dtype(self.header.dtype).itemsize
+        windows = plan_windows(placed, self.header.block_shape, most_px, whole_runs)
+        if not remote:
+            for window in windows:
+                yield window, self.read(window, self._reused(window))
+            return
+        with ThreadPoolExecutor(1) as ahead:
+            pending = None
+            for window in windows:
+                coming = ahead.submit(self.read, window, self._fresh(window))
+                if pending is not None:
+                    yield pending[0], pending[1].result()
+                pending = window, coming
+            if pending is not None:
+                yield pending[0], pending[1].result()
+
+    def read(self, window: Window, pixels: Pixels) -> Pixels:
+        """`pixels`, the beginning of which now holds those of `window`."""
+        rows, cols = window.shape
+        target = pixels[: rows * cols].reshape(rows, cols)
+        where = RasterioWindow(window.col_start, window.row_start, cols, rows)
+
+        def attempt() -> None:
+            (self._dataset or self._open()).read(1, window=where, out=target)
+
+        self._patiently(
+            attempt, f"reading rows {window.row_start}-{window.row_stop}, columns {window.col_start}-{window.col_stop}"
+        )
+        return pixels
+
+    def mean_block_bytes(self) -> float:
+        """Mean stored size of a block: as TIFF files tell it, otherwise as if nothing were compressed."""
+        rows, cols = self.header.block_shape
+        pixels = self.header.lattice
+        down, across = -(-pixels.num_rows // rows), -(-pixels.num_cols // cols)
+        step = max(1, down * across // _MOST_BLOCKS_ASKED)
+        sizes = [
+            self._dataset.get_tag_item(f"BLOCK_SIZE_{k % across}_{k // across}", "TIFF", bidx=1)
+            for k in range(0, down * across, step)
+        ]
+        if not any(sizes):
+            return float(rows * cols * np.dtype(self.header.dtype).itemsize)
+        return sum(int(size or 0) for size in sizes) / len(sizes)  # a sparse block has no size
+
+    def parts(self) -> list[str]:
+        """Paths of all files that the raster is made of."""
+        return [path for path in self._dataset.files if not path.endswith(".aux.xml")]
+
+    def _fresh(self, window: Window) -> Pixels:
+        rows, cols = window.shape
+        return np.zeros(max(rows * cols, LANES), self.header.dtype)
+
+    def _reused(self, window: Window) -> Pixels:
+        rows, cols = window.shape
+        if self._buffer.dtype != self.header.dtype or self._buffer.size < rows * cols:
+            self._buffer = self._fresh(window)
+        return self._buffer
+
+    def _open(self) -> Any:
+        self.close()
+        href = self._view.sign(self.href) if self._view.sign else self.href
+        for scheme, prefix in _VSI_PREFIXES.items():
+            href = href.replace(scheme, prefix, 1) if href.startswith(scheme) else href
+        dataset = self._open_files.enter_context(rasterio.open(href))
+        if self._view.overview is not None:
+            level = self._overview_level(dataset, self._view.overview)
+            dataset = self._open_files.enter_context(rasterio.open(href, overview_level=level))
+        if self._view.reproject and dataset.crs and dataset.crs.is_projected:
+            if dataset.nodata is None:
+                raise RasterError(
+                    f"raster {self.name}: a warp needs a no-data value for what lies outside of it, and it declares none:"
+                    " add one with `gdal_edit.py -a_nodata`"
+                )
+            warped = WarpedVRT(dataset, crs="EPSG:4326", resampling=Resampling.nearest)
+            dataset = self._open_files.enter_context(warped)
+        self._dataset = dataset
+        return dataset
+
+    def _overview_level(self, dataset: Any, factor: int) -> int:
+        factors = dataset.overviews(1)
+        if factor not in factors:
+            there = f"it has those of {', '.join(map(str, factors))}" if factors else "it has none"
+            raise RasterError(f"raster {self.name}: has no overview of factor {factor}: {there}")
+        return int(factors.index(factor))
+
+    def _patiently(self, attempt: Callable[[], Result], what: str) -> Result:
+        """`attempt()`; for a remote file again after pauses, each time with the file opened and its href signed anew."""
+        for pause_s in (*(BACKOFF_S if is_remote(self.href) else ()), None):
+            try:
+                # Settings are a thread's own, and take longer to make than reading a window of open ocean.
+                with nullcontext() if self._entered and not is_remote(self.href) else rasterio.Env(**_GDAL_OPTIONS):
+                    return attempt()
+            except RasterioError as error:
+                reason = _reason(error)
+                self.close()
+                if pause_s is None or "404" in reason:
+                    raise RasterError(f"raster {self.name}: {what} failed: {reason}; {self._advice()}") from error
+            time.sleep(pause_s)
+        raise AssertionError("the last attempt returns or raises")
+
+    def _advice(self) -> str:
+        if is_remote(self.href):
+            return "try again later, or check the address and the permissions"
+        return "if the file is there, it is damaged or incomplete: bring it again"
+
+
+def _reason(error: BaseException | None) -> str:
+    """The innermost message of GDAL, without signatures."""
+    message = ""
+    while error is not None:
+        message, error = getattr(error, "errmsg", None) or str(error), error.__cause__
+    return re.sub(r"\?[^\s,'\"]+", "", message).strip().rstrip(".")
+
+
+@functools.cache
+def _limit_block_cache() -> None:
+    """Makes GDAL's block cache small, once a process: a block is used once, and a small cache stays in the CPU's.
+
+    The limit outlasts the context that sets it only if that never ends, so the context belongs to a thread that does.
+    """
+    if "GDAL_CACHEMAX" not in os.environ:
+        thread = threading.Thread(target=rasterio.Env(GDAL_CACHEMAX=_BLOCK_CACHE_BYTES).__enter__)
+        thread.start()
+        thread.join()
