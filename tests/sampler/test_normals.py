@@ -13,7 +13,8 @@ from csmoe_sampler.errors import ConfigError, RasterError, StorageError
 from csmoe_sampler.koppen import classify
 from csmoe_sampler.normals import Normals, _parse_unit, open_normals, open_terraclimate
 from csmoe_sampler.progress import NoProgress
-from services.http_files import serve_files
+from csmoe_sampler.remote import Patience
+from services.http_files import Faults, serve_files
 
 MONTHS = np.arange(12)
 MONTH_DAYS = np.array([31, 28.25, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31])[:, None, None]
@@ -156,7 +157,7 @@ def test_zarr(tmp_path: Path, dataset: xr.Dataset, zarr_format: int) -> None:
 
 
 def test_terraclimate_layout_over_http(tmp_path: Path, dataset: xr.Dataset) -> None:
-    steps = series(dataset, 1989, 2021)
+    steps = series(dataset, 2018, 2021)
     store = xr.Dataset(
         {
             "tmax": (steps["tas"] + 5).assign_attrs(units="degC"),
@@ -171,14 +172,38 @@ def test_terraclimate_layout_over_http(tmp_path: Path, dataset: xr.Dataset) -> N
         normals = open_terraclimate(url)
         opened = len(server.requests)
         assert not any("/ppt/0" in request.path for request in server.requests)
-        check(normals, dataset, 1e-4)
+        check(normals, dataset.assign(tas=dataset["tas"] + 13.5), 1e-4)
         asked = [request.path for request in server.requests[opened:] if "/ppt/" in request.path]
         assert len(asked) == len(set(asked))
     assert normals.provenance["temperature"] == {
         "href": url,
-        "period": [1991, 2020],
+        "period": [2018, 2020],
         "variables": ["tmax", "tmin"],
     }
+
+
+def test_faults_of_a_store_do_not_change_the_map(tmp_path: Path, dataset: xr.Dataset) -> None:
+    encoding = {name: {"chunks": (4, 4, 4)} for name in ("tas", "pr")}
+    dataset.to_zarr(tmp_path / "n.zarr", zarr_format=2, consolidated=True, encoding=encoding)
+    maps = []
+    patience = Patience(retries=30, backoff_s=0.001)
+    for faults in (None, Faults(("503", "429", "reset", "truncate"), rate=0.1, seed=4, only="/(tas|pr)/[0-9]")):
+        with serve_files(tmp_path, faults) as server:
+            url = f"{server.url}/n.zarr"
+            normals = open_normals(url, url)
+            path = tmp_path / f"{faults is None}.tif"
+            fields = normals.temperature, normals.precipitation
+            classified_map(*fields, "peel2007", path, NoProgress(), patience=patience)
+            maps.append(path.read_bytes())
+            assert any(request.fault for request in server.requests) == (faults is not None)
+    assert maps[0] == maps[1]
+    with serve_files(tmp_path, Faults(("503",), only="/(tas|pr)/[0-9]")) as server:
+        normals = open_normals(f"{server.url}/n.zarr", f"{server.url}/n.zarr")
+        fields = normals.temperature, normals.precipitation
+        impatience = Patience(retries=1, backoff_s=0.001)
+        with pytest.raises(RasterError, match="cannot be read in full"):
+            classified_map(*fields, "peel2007", tmp_path / "x.tif", NoProgress(), patience=impatience)
+    assert not (tmp_path / "x.tif").exists()
 
 
 @pytest.mark.parametrize("tiled", [True, False])
@@ -387,9 +412,9 @@ def test_rounded_coordinates_still_make_a_global_map(tmp_path: Path) -> None:
 
 
 def test_map_is_the_same_to_the_byte(tmp_path: Path) -> None:
-    temperature, precipitation = on_grid(70 - 0.02 * np.arange(1500), 0.02 * np.arange(900))
+    temperature, precipitation = on_grid(70 - 0.05 * np.arange(600), 0.05 * np.arange(530))
     digests = set()
-    for number, (chunks, cache) in enumerate([((1500, 900), 500), ((100, 70), 1), ((513, 900), 64)]):
+    for number, (chunks, cache) in enumerate([((600, 530), 500), ((100, 70), 1), ((257, 530), 64)]):
         lazy = [array.chunk(lat=chunks[0], lon=chunks[1]) for array in (temperature, precipitation)]
         path = tmp_path / f"{number}.tif"
         with rasterio.Env(GDAL_CACHEMAX=cache, GDAL_NUM_THREADS="ALL_CPUS"):
@@ -426,11 +451,14 @@ def test_map_in_wrong_units_is_not_kept(tmp_path: Path) -> None:
 
 def test_full_disk(small_disk: Path) -> None:
     generator = np.random.default_rng(0)
-    coords = {"month": np.arange(1, 13), "lat": 60 - 0.02 * np.arange(2000), "lon": 0.02 * np.arange(1500)}
-    noise = generator.uniform(-30, 35, (2000, 1500)).astype("f4")
-    temperature = xr.DataArray(np.broadcast_to(noise, (12, 2000, 1500)), coords, ("month", "lat", "lon"))
-    with pytest.raises(StorageError, match="the disk is full"):
-        classified_map(temperature, temperature * 0 + 60, "peel2007", small_disk / "x.tif", NoProgress())
+    shape = (12, 2000, 1800)
+    coords = {"month": np.arange(1, 13), "lat": 60 - 0.02 * np.arange(2000), "lon": 0.02 * np.arange(1800)}
+    temperature, precipitation = (
+        xr.DataArray(np.broadcast_to(generator.uniform(*span, shape[1:]), shape), coords, ("month", "lat", "lon"))
+        for span in ((-30, 35), (0, 150))
+    )
+    with pytest.raises(StorageError, match="is the disk full"):
+        classified_map(temperature, precipitation, "peel2007", small_disk / "x.tif", NoProgress())
     assert list(small_disk.iterdir()) == []
 
 

@@ -230,10 +230,8 @@ def test_where_two_countries_are_equally_near_the_first_has_the_tile():
     tile = int(GRID.locate_index(2.35, 48.05))
     (x,), (y,) = GRID.centre([tile])
     border = (x + 0.01, y - 0.02)  # both outlines come nearest at the point they share
-    shapes = [
-        shapely.Polygon([border, (x + 1, y - 0.03), (x, y - 1)]),
-        shapely.Polygon([border, (x, y - 1), (x - 1, y - 0.3)]),
-    ]
+    corners = [[border, (x + 1, y - 0.015), (x + 1, y - 1)], [border, (x - 0.5, y - 1), (x - 1, y - 0.3)]]
+    shapes = [shapely.Polygon(ring) for ring in corners]
     for pair in (shapes, shapes[::-1]):
         land = share_out(polygon_edges(np.array(pair)), np.arange(2), GRID)
         assert land.polygon[(land.start <= tile) & (tile < land.stop)].tolist() == [0]

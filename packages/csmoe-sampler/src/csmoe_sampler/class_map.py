@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,13 @@ import xarray as xr
 from affine import Affine
 from dask.base import compute
 from dask.delayed import delayed
+from rasterio.errors import RasterioIOError
 from rasterio.windows import Window
 
-from csmoe_sampler.errors import ConfigError
+from csmoe_sampler.errors import ConfigError, RasterError, SamplerError, StorageError
 from csmoe_sampler.koppen import Codes, Ranges, Rule, check_rule, classify_part
 from csmoe_sampler.progress import Progress
+from csmoe_sampler.remote import Patience, insist
 from csmoe_sampler.storage import atomic_path
 from csmoe_sampler.types import Float64, Int64
 
@@ -41,13 +44,19 @@ class _Axis:
 
 
 def classified_map(
-    temperature: xr.DataArray, precipitation: xr.DataArray, rule: Rule, out: Path, progress: Progress
+    temperature: xr.DataArray,
+    precipitation: xr.DataArray,
+    rule: Rule,
+    out: Path,
+    progress: Progress,
+    *,
+    patience: Patience | None = None,
 ) -> None:
     """Writes the codes of both normals as a tiled, deflated uint8 GeoTIFF in EPSG:4326; 0 is no data.
 
     The same values give the same bytes. Cells that reach over a pole or the antimeridian, as where the outermost
-    centres lie on them, are cut in two: the map then has pixels of half the step. Dask computes a
-    few chunks at a time, so that memory is bounded by their size.
+    centres lie on them, are cut in two: the map then has pixels of half the step. Dask computes a few chunks at a
+    time, so that memory is bounded by their size.
 
     Args:
         temperature: °C, dimensions `month` (12), `lat`, `lon`; a regular grid of cell centres in any direction.
@@ -55,9 +64,11 @@ def classified_map(
         rule: See `koppen.classify`.
         out: Replaced in one step when the map is complete.
         progress: Counts rows of the grid.
+        patience: How often chunks that cannot be read are tried again.
 
     Raises:
         ConfigError: The grids differ or are not regular, or the values cannot be °C and mm a month.
+        RasterError: The normals cannot be read in full.
         StorageError: `out` cannot be written.
     """
     check_rule(rule)
@@ -65,8 +76,25 @@ def classified_map(
     lon, lat = temperature["lon"].values.astype(float), temperature["lat"].values.astype(float)
     _check_same(lon, precipitation["lon"].values, "longitudes")
     _check_same(lat, precipitation["lat"].values, "latitudes")
-    cols, rows = _columns(lon), _rows(lat)
-    progress.start("classify climate", lat.size, "rows")
+    cols, rows, ranges = _columns(lon), _rows(lat), Ranges()
+
+    def slabs() -> Iterator[Codes]:
+        progress.start("classify climate", lat.size, "rows")
+        for codes, found in _classify_rows(temperature.data, precipitation.data, rule, patience or Patience(retries=4)):
+            ranges.include(found)
+            progress.advance(codes.shape[0])
+            yield codes
+        progress.finish()
+
+    with atomic_path(out) as temporary:
+        try:
+            _write(temporary, _blocks(slabs(), rows.cells), cols, rows, rule)
+        except RasterioIOError as error:
+            raise StorageError(f"{out} cannot be written: is the disk full? free space, then run again") from error
+        ranges.check_units()
+
+
+def _write(path: Path, blocks: Iterator[tuple[int, Codes]], cols: _Axis, rows: _Axis, rule: Rule) -> None:
     profile = {
         "driver": "GTiff",
         "dtype": "uint8",
@@ -81,24 +109,18 @@ def classified_map(
         "blockysize": _BLOCK_PX,
         "compress": "deflate",
         "bigtiff": "if_safer",
-        "num_threads": 1,
+        "num_threads": 1,  # tiles lie in the file in the order in which they are written
     }
-    ranges = Ranges()
-    with atomic_path(out) as temporary:
-        with rasterio.open(temporary, "w", **profile) as raster:
-            raster.update_tags(classification_rule=rule)
-            slabs = _classify_rows(temperature.data, precipitation.data, rule, ranges, progress)
-            for top, block in _blocks(slabs, rows.cells):
-                window = Window(0, top, cols.cells.size, block.shape[0])
-                raster.write(block[:, cols.cells], 1, window=window)
-        ranges.check_units()
-    progress.finish()
+    with rasterio.open(path, "w", **profile) as raster:
+        raster.update_tags(classification_rule=rule)
+        for top, block in blocks:
+            raster.write(block[:, cols.cells], 1, window=Window(0, top, cols.cells.size, block.shape[0]))
 
 
 def _classify_rows(
-    temperature: Any, precipitation: Any, rule: Rule, ranges: Ranges, progress: Progress
-) -> Iterator[Codes]:
-    """Codes from north to south, some rows of Dask chunks at a time; widens `ranges`."""
+    temperature: Any, precipitation: Any, rule: Rule, patience: Patience
+) -> Iterator[tuple[Codes, Ranges]]:
+    """Codes of successive rows of Dask chunks; some rows are computed at a time."""
     temperature = temperature.rechunk({0: -1})
     precipitation = precipitation.rechunk(temperature.chunks)
     task = delayed(_classify_chunk)
@@ -106,12 +128,17 @@ def _classify_rows(
     step = max(1, _CHUNKS_AT_ONCE // len(chunks[0][0]))
     for start in range(0, len(chunks), step):
         rows = [[task(t, p, rule) for t, p in zip(*row, strict=True)] for row in chunks[start : start + step]]
-        for parts in compute(*rows):
+        try:
+            computed = insist(partial(compute, *rows), patience)
+        except SamplerError:
+            raise
+        except Exception as error:
+            raise RasterError(f"the climate normals cannot be read in full: {error}") from error
+        for parts in computed:
+            ranges = Ranges()
             for _, found in parts:
                 ranges.include(found)
-            codes = np.hstack([part for part, _ in parts])
-            progress.advance(codes.shape[0])
-            yield codes
+            yield np.hstack([codes for codes, _ in parts]), ranges
 
 
 def _classify_chunk(temperature: npt.NDArray[Any], precipitation: npt.NDArray[Any], rule: Rule) -> tuple[Codes, Ranges]:

@@ -134,7 +134,7 @@ class SplitConfig(_Section):
 
     validation: Share = 0.05
     test: Share = 0.05
-    block_km: Annotated[float, Field(gt=0)] = 200.0
+    block_km: Annotated[float, Field(ge=0.5, le=1000)] = 200.0
     """Edge of the blocks that go to one split as a whole."""
     buffer_km: Annotated[float, Field(ge=0)] = 20.0
     """No two footprint centres of different splits are closer; rows that would be get the split `buffer`."""

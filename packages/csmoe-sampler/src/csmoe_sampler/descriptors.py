@@ -161,8 +161,8 @@ class ClassShares:
         ]
         more = f" and {len(listed) - _LISTED_CODES} more" if len(listed) > _LISTED_CODES else ""
         return (
-            f"legend '{self.legend.name}': does not know the codes {', '.join(listed[:_LISTED_CODES])}{more}: use the legend"
-            " of the raster, or add them to a copy of this one"
+            f"legend '{self.legend.name}': does not know the codes {', '.join(listed[:_LISTED_CODES])}{more}: use the"
+            " legend of the raster, or add them to a copy of this one"
         )
 
 

@@ -98,6 +98,12 @@ class Legend:
             "water": list(self.water),
         }
 
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Legend:
+        """The legend that `to_json` has written."""
+        frozen = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+        return cls(**{**frozen, "codes": tuple(tuple(codes) for codes in values["codes"])})
+
 
 def shipped_legends() -> list[str]:
     """Names of the legends that come with the package."""

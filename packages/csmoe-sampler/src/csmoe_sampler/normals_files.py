@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
+import warnings
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,8 @@ import rasterio
 import rioxarray
 import xarray as xr
 
-from csmoe_sampler.errors import ConfigError, RasterError
+from csmoe_sampler.errors import ConfigError, RasterError, SamplerError
+from csmoe_sampler.remote import Patience, insist
 from csmoe_sampler.storage import file_digest
 
 Grids = dict[str, xr.DataArray]
@@ -45,13 +48,16 @@ def open_grids(source: str) -> Grids:
         ConfigError: It holds no such variable, or reading it needs the extra `normals` of the package.
     """
     kind = _kind(source)
+    retries = 4 if "://" in source else 0
     try:
         if kind == "tif":
-            return {"bands": _open_tif(source)}
+            return {"bands": insist(partial(_open_tif, source), Patience(retries=retries))}
         if kind == "folder":
             return {"bands": _open_folder(Path(source))}
-        dataset = _open_dataset(source, kind)
-    except (OSError, ValueError, KeyError) as error:
+        dataset = insist(partial(_open_dataset, source, kind), Patience(retries=retries))
+    except SamplerError:
+        raise
+    except Exception as error:
         raise RasterError(f"normals {source} cannot be opened: {error}") from error
     grids = {str(name): _grid(array) for name, array in dataset.data_vars.items()}
     found = {name: grid for name, grid in grids.items() if grid is not None}
@@ -151,7 +157,9 @@ def _open_tif(source: str) -> xr.DataArray:
         "x": cols * max(1, _CHUNK_PX // cols),
         "y": rows * max(1, _CHUNK_PX // rows) if cols < raster.width else max(rows, _CHUNK_PX**2 // cols),
     }
-    array = rioxarray.open_rasterio(source, chunks=chunks, mask_and_scale=True)
+    with warnings.catch_warnings():  # rioxarray multiplies transforms in a way that affine 3 is about to drop
+        warnings.simplefilter("ignore", PendingDeprecationWarning)
+        array = rioxarray.open_rasterio(source, chunks=chunks, mask_and_scale=True)
     assert isinstance(array, xr.DataArray)
     array = array.drop_vars(["spatial_ref", "band"], errors="ignore").rename(band="step", y="lat", x="lon")
     array.attrs = {"units": units} if units else {}

@@ -23,7 +23,6 @@ from csmoe_sampler.report import summarise, write_report
 from csmoe_sampler.sampling import draw
 from csmoe_sampler.sources import legends_of, open_descriptors
 from csmoe_sampler.storage import write_bytes
-from csmoe_sampler.synthetic import write_earth
 from csmoe_sampler.types import Int64
 
 DESCRIBED = "_describe.toml"
@@ -142,12 +141,14 @@ def selection_config(atlas: Path, path: Path | None, overrides: Mapping[str, Any
 
 def quickstart(folder: Path, n: int, runtime: Runtime) -> Outputs:
     """A build on the synthetic Earth, all in `folder`."""
+    from csmoe_sampler.synthetic import write_earth
+
     earth = write_earth(folder / "earth", "small", 0, runtime.progress)
     outputs = Outputs.beside(folder / "sample.parquet")
     overrides = {
         "n": n,
-        "landcover.stac.url": str(earth.catalogue),
-        "climate.source": str(earth.koppen),
+        "landcover.stac.url": str(earth.catalog),
+        "climate.source": str(earth.climate),
         "descriptors": [{"name": "elevation", "source": [str(earth.elevation)], "scale": 1000.0}],
         "selection.weights": {"landcover": 1.0, "climate": 0.5, "elevation": 0.25, "position": 0.5},
     }

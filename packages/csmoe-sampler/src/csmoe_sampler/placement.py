@@ -30,6 +30,8 @@ CENTRES_FROM_PX = 16
 """From this many pixels along the edge of a tile on, pixels go to tiles by their centres."""
 AREA_UNIT_BITS = 52
 """By areas, weights are in units of 2^-52 of the tile's area."""
+SLIVER = 2.0**-40
+"""By areas, what covers less of a tile has touched it by rounding."""
 _TURN_DEG = 360.0
 _TURNS = (-_TURN_DEG, 0.0, _TURN_DEG)
 
@@ -273,4 +275,5 @@ def _sine_rise(south: Float64, north: Float64) -> Float64:
 def _band_sums(row_weight: Int64, length: Int64) -> Int64:
     total = np.append(0, np.cumsum(row_weight))
     stop = np.cumsum(length)
-    return total[stop] - total[stop - length]
+    sums: Int64 = total[stop] - total[stop - length]
+    return sums

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import requests
@@ -18,12 +18,14 @@ from requests.adapters import HTTPAdapter
 from urllib3 import Retry
 from urllib3.exceptions import ReadTimeoutError
 
-from csmoe_sampler.errors import CatalogError, StorageError
+from csmoe_sampler.errors import CatalogError, SamplerError, StorageError
 
 with warnings.catch_warnings():  # its models are declared in the manner of pydantic 1
     warnings.simplefilter("ignore", DeprecationWarning)
     from planetary_computer.sas import SASToken
     from planetary_computer.settings import Settings
+
+Result = TypeVar("Result")
 
 NOT_JSON = "answers something else than JSON: check the address"
 _CHUNK_BYTES = 1 << 20
@@ -81,6 +83,18 @@ class PatientSession(requests.Session):
                     raise
             time.sleep(self.patience.pause_s(attempt))
             attempt += 1
+
+
+def insist(action: Callable[[], Result], patience: Patience) -> Result:
+    """What `action` returns; whatever its library raises is tried again, and raised in the end."""
+    for attempt in range(patience.retries):
+        try:
+            return action()
+        except SamplerError:
+            raise
+        except Exception:  # noqa: BLE001 - readers of remote stores have no common family of errors
+            time.sleep(patience.pause_s(attempt))
+    return action()
 
 
 def read_json(url: str, session: requests.Session) -> dict[str, Any]:

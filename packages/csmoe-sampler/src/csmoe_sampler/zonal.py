@@ -20,7 +20,7 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-from csmoe_sampler.placement import AREA_UNIT_BITS, Placement, Window
+from csmoe_sampler.placement import AREA_UNIT_BITS, SLIVER, Placement, Window
 from csmoe_sampler.types import Bool, Float32, Float64, Int16, Int64
 
 LANES = 64
@@ -160,12 +160,11 @@ def count_by_areas(pixels: Pixels, window: Window, placed: Placement, table: Cod
             for segment in range(placed.first_segment[band], placed.first_segment[band + 1]):
                 tile = placed.tile[segment]
                 west, east = placed.west_px[segment], placed.east_px[segment]
-                units = _AREA_UNITS * height_share / (east - west)
                 for col in range(max(placed.col_start[segment], left), min(placed.col_stop[segment], right)):
-                    overlap = min(east, col + 1.0) - max(west, float(col))
-                    if overlap > 0:
+                    share = height_share * (min(east, col + 1.0) - max(west, float(col))) / (east - west)
+                    if share > SLIVER:
                         column = table.column[pixels[origin + col]]
-                        weight[tile, column] += np.int64(overlap * units + 0.5)
+                        weight[tile, column] += np.int64(share * _AREA_UNITS + 0.5)
                         num_unknown += column == last
     return num_unknown
 
@@ -266,7 +265,7 @@ def moments_by_areas(
                 for col in range(placed.col_start[segment], placed.col_stop[segment]):
                     share = height_share * (min(east, col + 1.0) - max(west, float(col))) / (east - west)
                     value = float(pixels[origin + col])
-                    if share > 0 and value != nodata and np.isfinite(value):
+                    if share > SLIVER and value != nodata and np.isfinite(value):
                         _join(segments, segment, share, value, 0.0)
 
 

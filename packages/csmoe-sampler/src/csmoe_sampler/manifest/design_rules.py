@@ -61,7 +61,7 @@ def _weights(rows: Rows) -> Iterator[Violation]:
 
 def _probabilities(rows: Rows) -> Iterator[Violation]:
     found, null = rows["inclusion_probability"], rows.null("inclusion_probability")
-    name = str(rows.metadata["objective"])
+    name = rows.metadata["config"]["selection"]["objective"]
     if name in PURPOSIVE_OBJECTIVES:
         yield from rows.flag("inclusion_probability", ~null, found, "null", f"objective {name} is purposive")
         return

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from rasterio.crs import CRS
+from rasterio.enums import MaskFlags
 
 from csmoe_sampler.errors import RasterError
 from csmoe_sampler.placement import Lattice
@@ -46,6 +47,11 @@ def read_header(dataset: Any, href: str) -> Header:
     name = name_of(href)
     if dataset.count != 1:
         raise RasterError(f"raster {name}: has {dataset.count} bands: name one of them as vrt://FILE?bands=1")
+    if MaskFlags.per_dataset in dataset.mask_flag_enums[0]:
+        raise RasterError(
+            f"raster {name}: marks missing pixels in a mask of its own: turn it into a no-data value with"
+            " `gdalwarp -dstnodata`"
+        )
     crs = geographic_crs(dataset.crs, name)
     lattice = lattice_of(tuple(dataset.transform)[:6], (dataset.height, dataset.width), name)
     return Header(lattice, dataset.dtypes[0], dataset.nodata, tuple(dataset.block_shapes[0]), crs)
@@ -91,8 +97,8 @@ def lattice_of(transform: Sequence[float], shape: Sequence[int], name: str) -> L
         or lattice.num_rows < 1
     ):
         raise RasterError(
-            f"raster {name}: its bounds (west {west:g}, south {lattice.south:g}, east {lattice.east:g}, north {north:g})"
-            " cannot be degrees: give it the CRS it has, with `gdal_edit.py -a_srs`"
+            f"raster {name}: its bounds (west {west:g}, south {lattice.south:g}, east {lattice.east:g}, north"
+            f" {north:g}) cannot be degrees: give it the CRS it has, with `gdal_edit.py -a_srs`"
         )
     return lattice
 

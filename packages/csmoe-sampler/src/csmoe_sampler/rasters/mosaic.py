@@ -26,8 +26,9 @@ def _check_pixel_sizes(names: Sequence[str], lattices: Sequence[Lattice]) -> Non
         ratios = np.array([pixel.width_deg / first.width_deg, pixel.height_deg / first.height_deg])
         if np.abs(ratios - 1).max() > _SAME_SIZE:
             raise RasterError(
-                f"rasters {names[0]} and {name} have pixels of different size ({first.width_deg:g} x {first.height_deg:g}"
-                f" and {pixel.width_deg:g} x {pixel.height_deg:g} degrees): give rasters of one size"
+                f"rasters {names[0]} and {name} have pixels of different size ({first.width_deg:g} x"
+                f" {first.height_deg:g} and {pixel.width_deg:g} x {pixel.height_deg:g} degrees): give rasters of one"
+                " size"
             )
 
 

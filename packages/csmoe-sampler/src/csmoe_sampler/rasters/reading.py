@@ -137,7 +137,9 @@ class RasterReader:
         where = RasterioWindow(window.col_start, window.row_start, cols, rows)
 
         def attempt() -> None:
-            (self._dataset or self._open()).read(1, window=where, out=target)
+            dataset = self._open() if self._dataset is None else self._dataset
+            self._refuse_gaps(dataset, window)
+            dataset.read(1, window=where, out=target)
 
         self._patiently(
             attempt, f"reading rows {window.row_start}-{window.row_stop}, columns {window.col_start}-{window.col_stop}"
@@ -162,6 +164,19 @@ class RasterReader:
         """Paths of all files that the raster is made of."""
         return [path for path in self._dataset.files if not path.endswith(".aux.xml")]
 
+    def _refuse_gaps(self, dataset: Any, window: Window) -> None:
+        """GDAL makes pixels of blocks that a TIFF leaves out: no data where the file declares one, else zeros."""
+        if self.header.nodata is not None or dataset.driver != "GTiff" or self._view.overview is not None:
+            return
+        rows, cols = self.header.block_shape
+        for row in range(window.row_start // rows, -(-window.row_stop // rows)):
+            for col in range(window.col_start // cols, -(-window.col_stop // cols)):
+                if dataset.get_tag_item(f"BLOCK_SIZE_{col}_{row}", "TIFF", bidx=1) is None:
+                    raise RasterError(
+                        f"raster {self.name}: leaves out blocks (at row {row * rows}, column {col * cols}) and declares no"
+                        " no-data value for them: add one with `gdal_edit.py -a_nodata`"
+                    )
+
     def _fresh(self, window: Window) -> Pixels:
         rows, cols = window.shape
         return np.zeros(max(rows * cols, LANES), self.header.dtype)
@@ -184,8 +199,8 @@ class RasterReader:
         if self._view.reproject and dataset.crs and dataset.crs.is_projected:
             if dataset.nodata is None:
                 raise RasterError(
-                    f"raster {self.name}: a warp needs a no-data value for what lies outside of it, and it declares none:"
-                    " add one with `gdal_edit.py -a_nodata`"
+                    f"raster {self.name}: a warp needs a no-data value for what lies outside of it, and it declares"
+                    " none: add one with `gdal_edit.py -a_nodata`"
                 )
             warped = WarpedVRT(dataset, crs="EPSG:4326", resampling=Resampling.nearest)
             dataset = self._open_files.enter_context(warped)
@@ -200,7 +215,7 @@ class RasterReader:
         return int(factors.index(factor))
 
     def _patiently(self, attempt: Callable[[], Result], what: str) -> Result:
-        """`attempt()`; for a remote file again after pauses, each time with the file opened and its href signed anew."""
+        """`attempt()`; for a remote file again after pauses, with the file opened and its href signed anew."""
         for pause_s in (*(BACKOFF_S if is_remote(self.href) else ()), None):
             try:
                 # Settings are a thread's own, and take longer to make than reading a window of open ocean.
@@ -209,7 +224,7 @@ class RasterReader:
             except RasterioError as error:
                 reason = _reason(error)
                 self.close()
-                if pause_s is None or "404" in reason:
+                if pause_s is None or "response code: 404" in reason:
                     raise RasterError(f"raster {self.name}: {what} failed: {reason}; {self._advice()}") from error
             time.sleep(pause_s)
         raise AssertionError("the last attempt returns or raises")

@@ -37,11 +37,11 @@ class Record(Protocol):
 
     @property
     def transform(self) -> Sequence[float] | None:
-        """STAC's proj:transform a, b, c, d, e, f (lon = a col + b row + c, lat = d col + e row + f), or None: unknown."""
+        """STAC's proj:transform: lon = a col + b row + c, lat = d col + e row + f. None where unknown."""
 
     @property
     def shape(self) -> Sequence[int] | None:
-        """Rows and columns, or None: unknown."""
+        """Rows and columns. None where unknown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -228,7 +228,7 @@ def _find(path: str) -> list[str]:
     elif local.exists():
         found = [str(local)]
     else:
-        found = sorted(glob.glob(str(local), recursive=True))
+        found = sorted(glob.glob(str(local), recursive=True))  # noqa: PTH207, the pattern may be absolute
     if not found:
         raise RasterError(f"raster '{path}': no such file, or a folder or pattern without rasters: check the path")
     return found

@@ -49,7 +49,8 @@ def picture(images: dict[str, bytes], alt: str, frame: Frame) -> Markup:
     light, dark = (f"data:image/png;base64,{base64.b64encode(images[s]).decode()}" for s in ("light", "dark"))
     image = element("img", src=light, alt=alt, width=frame.width, height=frame.height)
     source = element("source", media="(prefers-color-scheme: dark)", srcset=dark)
-    return element("div", _graticule(frame), element("picture", source, image), class_="map")
+    ratio = f"--ratio:{frame.width / frame.height:.3f}"
+    return element("div", _graticule(frame), element("picture", source, image), class_="map", style=ratio)
 
 
 def _graticule(frame: Frame) -> Markup:

@@ -17,6 +17,8 @@ _MARGIN_PX = 12
 _MAX_TILE_PX = 24.0
 _SAMPLES_PER_KERNEL = 30.0
 _DOTS_UP_TO = 20_000
+_GLOBAL_STRETCH = 1.35
+"""Equal Earth stretches tiles one way or the other; squares this much larger leave no gaps."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,7 @@ def _count(frame: Frame, lon: Float64, lat: Float64, edge_px: float) -> Float32:
         flat = np.ravel_multi_index((_clip(row, shape[0]), _clip(column, shape[1])), shape)
         counts = np.bincount(flat, minlength=shape[0] * shape[1]).reshape(shape)
         return counts[:-1, :-1].astype(np.float32)
-    half = edge_px / 2.0
+    half = edge_px / 2.0 * (_GLOBAL_STRETCH if frame.projection.is_global else 1.0)
     west, east = _clip(np.round(column - half), shape[1]), _clip(np.round(column + half), shape[1])
     north, south = _clip(np.round(row - half), shape[0]), _clip(np.round(row + half), shape[0])
     corners = np.zeros(shape, dtype=np.int64)

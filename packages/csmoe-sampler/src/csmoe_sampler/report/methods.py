@@ -195,7 +195,6 @@ def provenance_section(data: ReportData) -> Section:
         join((element("h3", f"Source: {name}"), _facts(dict(_flatten(source)))))
         for name, source in metadata["sources"].items()
     ]
-    notes = [element("li", note) for note in metadata["notes"]]
     command = join(
         (
             element("h3", "Make it again"),
@@ -208,13 +207,12 @@ def provenance_section(data: ReportData) -> Section:
         element("summary", "Resolved configuration (run.toml)"),
         element("pre", element("code", data.config_toml), tabindex="0"),
     )
-    remarks = join((element("h3", "Notes"), element("ul", *notes))) if notes else None
     return Section(
         "provenance",
         "Provenance",
         "Provenance",
         "Every input that decides the manifest, and how to make it again.",
-        join((_facts(facts), remarks, *sources, command, config)),
+        join((_facts(facts), *sources, command, config)),
     )
 
 

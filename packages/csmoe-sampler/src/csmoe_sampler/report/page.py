@@ -13,6 +13,7 @@ from csmoe_sampler.report.design import (
     prefix_section,
     weight_section,
 )
+from csmoe_sampler.report.figures import paragraphs
 from csmoe_sampler.report.markup import Markup, element, escape, join
 from csmoe_sampler.report.methods import methods_section, provenance_section
 from csmoe_sampler.report.quantities import count, setting
@@ -39,10 +40,23 @@ def render_page(data: ReportData) -> str:
         title=escape(f"{count(data.num_rows)} tiles, {data.metadata['region']}"),
         subtitle=escape(_subtitle(data)),
         headline=headline(data),
+        notes=_notes(data),
         links=join(links),
         sections=join(section.markup() for section in sections),
         version=_version(data),
     )
+
+
+def _notes(data: ReportData) -> Markup:
+    """What could not be had as asked for, before anything else."""
+    notes = data.metadata["notes"]
+    if not notes:
+        return Markup("")
+    return element("aside", paragraphs([_sentence(note) for note in notes]), class_="notes", aria_label="Notes")
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:].rstrip('.')}."
 
 
 def _subtitle(data: ReportData) -> str:

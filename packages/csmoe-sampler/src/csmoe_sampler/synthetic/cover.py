@@ -1,4 +1,4 @@
-"""Land cover of the synthetic Earth: a WorldCover code for any place, from elevation, climate and noise down to 60 m."""
+"""Land cover of the synthetic Earth: a WorldCover code for any place, by elevation, climate and noise down to 60 m."""
 
 from __future__ import annotations
 

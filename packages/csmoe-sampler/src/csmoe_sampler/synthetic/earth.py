@@ -60,4 +60,4 @@ def season(lat: npt.ArrayLike, day: float) -> Float64:
 def _flat(lon: npt.ArrayLike, lat: npt.ArrayLike) -> tuple[Float64, Float64, tuple[int, ...]]:
     """Rounded coordinates as two flat arrays, and their common shape."""
     east, north = np.broadcast_arrays(np.asarray(lon, np.float64), np.asarray(lat, np.float64))
-    return round_coordinates(east.ravel()), round_coordinates(north.ravel()), east.shape
+    return *round_coordinates(east.ravel(), north.ravel()), east.shape

@@ -21,7 +21,7 @@ from csmoe_sampler.synthetic.earth import Planet
 from csmoe_sampler.types import Float64
 
 TILE_DEG = 3
-KOPPEN_DEG, NORMALS_DEG, ELEVATION_DEG = 0.1, 0.25, 0.05
+_KOPPEN_DEG = 0.1
 
 Values = npt.NDArray[Any]
 Field = Callable[[Float64, Float64], Values]
@@ -43,7 +43,7 @@ class Layer:
     width: int
     height: int
     pixel_deg: float
-    field: Field
+    sample: Field
     dtype: str
     nodata: float
     options: Mapping[str, object]
@@ -58,7 +58,7 @@ class Layer:
         per_deg = round(1 / self.pixel_deg)
         lon = self.west + (np.arange(self.width) + 0.5) / per_deg
         lat = self.north - (np.arange(row, row + rows) + 0.5) / per_deg
-        return np.asarray(self.field(lon[None, :], lat[:, None])).reshape(len(self.bands), rows, self.width)
+        return np.asarray(self.sample(lon[None, :], lat[:, None])).reshape(len(self.bands), rows, self.width)
 
 
 def landcover_tile(planet: Planet, west: int, south: int, tile_px: int) -> Layer:
@@ -70,7 +70,7 @@ def landcover_tile(planet: Planet, west: int, south: int, tile_px: int) -> Layer
         width=tile_px,
         height=tile_px,
         pixel_deg=TILE_DEG / tile_px,
-        field=planet.landcover,
+        sample=planet.landcover,
         dtype="uint8",
         nodata=0,
         options={"compress": "deflate", "blocksize": 1024, "overview_resampling": "mode", "overview_count": 6},
@@ -101,8 +101,8 @@ def koppen_layer(planet: Planet) -> Layer:
 
     legend = load_legend("koppen")
     return _global_layer(
-        KOPPEN_DEG,
-        field=codes,
+        _KOPPEN_DEG,
+        sample=codes,
         dtype="uint8",
         nodata=0,
         options={"compress": "deflate", "overview_resampling": "mode"},
@@ -111,17 +111,19 @@ def koppen_layer(planet: Planet) -> Layer:
     )
 
 
-def temperature_layer(planet: Planet) -> Layer:
+def temperature_layer(planet: Planet, pixel_deg: float) -> Layer:
     """Monthly mean temperature in °C, January first."""
-    return _normals_layer("Synthetic monthly mean temperature in °C", lambda lon, lat: planet.climate(lon, lat)[0])
+    title = "Synthetic monthly mean temperature in °C"
+    return _normals_layer(title, pixel_deg, lambda lon, lat: planet.climate(lon, lat)[0])
 
 
-def precipitation_layer(planet: Planet) -> Layer:
+def precipitation_layer(planet: Planet, pixel_deg: float) -> Layer:
     """Precipitation in mm a month, January first."""
-    return _normals_layer("Synthetic precipitation in mm a month", lambda lon, lat: planet.climate(lon, lat)[1])
+    title = "Synthetic precipitation in mm a month"
+    return _normals_layer(title, pixel_deg, lambda lon, lat: planet.climate(lon, lat)[1])
 
 
-def elevation_layer(planet: Planet) -> Layer:
+def elevation_layer(planet: Planet, pixel_deg: float) -> Layer:
     """Elevation of land in metres."""
 
     def metres(lon: Float64, lat: Float64) -> Values:
@@ -129,8 +131,8 @@ def elevation_layer(planet: Planet) -> Layer:
         return np.where(height > 0, np.floor(height + 0.5), -32768).astype(np.int16)
 
     return _global_layer(
-        ELEVATION_DEG,
-        field=metres,
+        pixel_deg,
+        sample=metres,
         dtype="int16",
         nodata=-32768,
         options={"compress": "deflate", "predictor": "yes", "overview_resampling": "average"},
@@ -138,10 +140,10 @@ def elevation_layer(planet: Planet) -> Layer:
     )
 
 
-def _normals_layer(title: str, values: Field) -> Layer:
+def _normals_layer(title: str, pixel_deg: float, values: Field) -> Layer:
     return _global_layer(
-        NORMALS_DEG,
-        field=values,
+        pixel_deg,
+        sample=values,
         dtype="float32",
         nodata=float("nan"),
         options={"compress": "deflate", "predictor": "yes", "overview_resampling": "average"},

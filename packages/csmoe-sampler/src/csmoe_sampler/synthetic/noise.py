@@ -88,14 +88,16 @@ def fractal_noise(points: Float64, scale: float, key: int, octaves: int, lacunar
     total = np.zeros(points.shape[1])
     weight = 1.0
     for octave in range(octaves):
-        _add_noise(total, *points, scale, weight, np.uint32(key + octave))
+        _add_noise(total, points[0], points[1], points[2], scale, weight, np.uint32(key + octave))
         scale, weight = scale * lacunarity, weight * gain
     return total
 
 
-def round_coordinates(degrees: Float64) -> Float64:
-    """The nearest multiples of 1 / `COORDINATE_UNITS` degrees."""
-    return np.asarray(np.floor(degrees * COORDINATE_UNITS + 0.5) / COORDINATE_UNITS)
+def round_coordinates(lon: Float64, lat: Float64) -> tuple[Float64, Float64]:
+    """The nearest places of the lattice of 1 / `COORDINATE_UNITS` degrees, longitudes brought to [-180, 180)."""
+    east, north = np.floor(lon * COORDINATE_UNITS + 0.5), np.floor(lat * COORDINATE_UNITS + 0.5)
+    east = np.where(east >= 180.0 * COORDINATE_UNITS, east - 360.0 * COORDINATE_UNITS, east)
+    return east / COORDINATE_UNITS, north / COORDINATE_UNITS
 
 
 @njit(cache=True, nogil=True)
@@ -151,14 +153,12 @@ def _grid_weights(lon: float, lat: float, rows: int, cols: int) -> tuple[int, in
     """The two rows and two columns of cell centres around a place, and its fractions between them.
 
     The grid covers the globe, row 0 in the north, column 0 at -180 degrees; columns wrap, rows end at the poles.
-    Longitudes from -180 to 360 degrees.
     """
     r = (90.0 - lat) * (rows / 180.0) - 0.5
     c = (lon + 180.0) * (cols / 360.0) - 0.5
     row, col = math.floor(r), math.floor(c)
     north, south = min(max(row, 0), rows - 1), min(max(row + 1, 0), rows - 1)
-    west = col + cols if col < 0 else col - cols if col >= cols else col
-    east = west + 1 if west + 1 < cols else 0
+    west, east = col if col >= 0 else cols - 1, col + 1 if col + 1 < cols else 0
     return north, south, west, east, r - row, c - col
 
 

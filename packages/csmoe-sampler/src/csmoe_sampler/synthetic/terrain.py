@@ -25,27 +25,27 @@ from csmoe_sampler.synthetic.noise import (
 from csmoe_sampler.types import Float32, Float64
 
 TERRAIN_DEG = 0.25
-"""Cell of the global terrain grid; finer relief is added by `elevation_at`."""
+"""Cell of the global terrain grid; finer relief is added by `elevations`."""
 LAND_SHARE = 0.295
 """Share of the sphere above the sea, as on the real Earth: the sea level is set to meet it."""
 
 _DETAIL_KM = 28.0
 _DETAIL_OCTAVES = 5
 _DEEP_M = -400.0
-
 _WARP = 0.075
 
-# lon, lat, radius: cores of the continents, in degrees.
+# lon, lat, radius in degrees: cores of the continents and islands.
 _CORES = np.array(
     [
-        # a long one from the Arctic to the southern ocean
+        # a long continent from the Arctic to the southern ocean
         (-112.0, 60.0, 22.0), (-88.0, 58.0, 20.0), (-100.0, 40.0, 18.0), (-84.0, 40.0, 12.0), (-99.0, 21.0, 8.0),
-        (-92.0, 16.0, 6.0), (-84.0, 11.0, 6.0), (-77.0, -8.0, 7.0), (-73.0, -15.0, 9.0), (-69.0, 1.0, 15.0), (-54.0, -8.0, 14.0), (-60.0, -25.0, 14.0), (-68.0, -42.0, 9.0),
-        (-71.0, -52.0, 5.0), (-135.0, 64.0, 10.0),
-        # a great one of the north, with peninsulas in the south
+        (-92.0, 16.0, 6.0), (-84.0, 11.0, 6.0), (-77.0, -8.0, 7.0), (-73.0, -15.0, 9.0), (-69.0, 1.0, 15.0),
+        (-54.0, -8.0, 14.0), (-60.0, -25.0, 14.0), (-68.0, -42.0, 9.0), (-71.0, -52.0, 5.0), (-135.0, 64.0, 10.0),
+        # a great one in the north, with peninsulas in its south
         (12.0, 49.0, 11.0), (33.0, 55.0, 18.0), (60.0, 57.0, 20.0), (88.0, 58.0, 22.0), (112.0, 56.0, 20.0),
-        (138.0, 64.0, 15.0), (98.0, 36.0, 17.0), (114.0, 32.0, 10.0), (72.0, 36.0, 13.0), (77.0, 20.0, 10.0), (77.0, 30.0, 9.0), (88.0, 31.0, 11.0),
-        (103.0, 17.0, 8.0), (48.0, 27.0, 9.0), (52.0, 35.0, 9.0), (-3.0, 41.0, 6.0), (17.0, 64.0, 8.0),
+        (138.0, 64.0, 15.0), (98.0, 36.0, 17.0), (114.0, 32.0, 10.0), (72.0, 36.0, 13.0), (77.0, 20.0, 10.0),
+        (77.0, 30.0, 9.0), (88.0, 31.0, 11.0), (103.0, 17.0, 8.0), (48.0, 27.0, 9.0), (52.0, 35.0, 9.0),
+        (-3.0, 41.0, 6.0), (17.0, 64.0, 8.0),
         # a hot one
         (4.0, 18.0, 16.0), (24.0, 19.0, 17.0), (23.0, -3.0, 16.0), (27.0, -20.0, 13.0), (42.0, 7.0, 7.0),
         (24.0, -30.0, 7.0),
@@ -60,7 +60,7 @@ _CORES = np.array(
         (-15.0, 16.0, 1.8), (57.0, -21.0, 1.8), (178.0, 3.0, 2.0), (-120.0, -5.0, 2.0), (85.0, -40.0, 2.0),
     ]
 )  # fmt: skip
-# lon, lat of both ends, half width in degrees, height in metres: mountain ranges.
+# lon and lat of both ends, half width in degrees, height in metres: mountain ranges.
 _RANGES = np.array(
     [
         (-140.0, 63.0, -121.0, 51.0, 5.0, 1900.0), (-121.0, 51.0, -107.0, 34.0, 6.0, 2300.0),
@@ -86,7 +86,8 @@ _DOMES = np.array(
     [
         (88.0, 33.5, 12.0, 4300.0), (98.0, 36.0, 7.0, 2600.0), (-113.0, 39.0, 10.0, 1300.0),
         (-67.0, -19.0, 5.0, 3200.0), (28.0, -18.0, 14.0, 1000.0), (38.0, 9.0, 7.0, 1400.0), (57.0, 33.0, 9.0, 1000.0),
-        (104.0, 47.0, 10.0, 1000.0), (0.0, -90.0, 21.0, 3100.0), (80.0, -79.0, 14.0, 2400.0), (-40.0, 74.0, 10.5, 2800.0),
+        (104.0, 47.0, 10.0, 1000.0), (0.0, -90.0, 21.0, 3100.0), (80.0, -79.0, 14.0, 2400.0),
+        (-40.0, 74.0, 10.5, 2800.0),
     ]
 )  # fmt: skip
 
@@ -104,7 +105,7 @@ def terrain_grid(key: int) -> Float32:
 
 
 def elevations(lon: Float64, lat: Float64, terrain: Float32, key: int) -> Float64:
-    """Elevation in metres at places, (N,): the terrain grid, with relief of 28 km and finer, stronger in rough country."""
+    """Elevation in metres at places, (N,): the terrain grid, and relief of 28 km and finer that grows with it."""
     height: Float64 = read_grid(terrain, lon, lat)[:, 0]
     near = np.flatnonzero(height >= _DEEP_M)
     points = unit_vectors(lon[near], lat[near])

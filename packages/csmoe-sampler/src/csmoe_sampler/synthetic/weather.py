@@ -1,4 +1,4 @@
-"""Monthly normals of the synthetic Earth at sea level, on a coarse grid: temperature in °C, precipitation in mm a month.
+"""Monthly normals of the synthetic Earth: temperature in °C and precipitation in mm a month.
 
 Temperature follows latitude, distance from the sea and the side of the continent. Rain falls in the belts of the
 general circulation, which follow the sun; how much of it arrives depends on the water left in the air that the
@@ -94,7 +94,7 @@ def _step(water: float, land: float, climb: float, step_km: float, reach_km: flo
 
 @njit(cache=True, nogil=True)
 def _blow_zonally(land: Float64, height: Float64, cosines: Float64, direction: int, wind: Float64) -> None:
-    """Water left in the air (0), lifting in m per 100 km (1) and nearness of land upwind (2) of a wind along a parallel.
+    """Of a wind along the parallels: water left (0), lifting in m per 100 km (1), land lately crossed (2).
 
     It goes round twice, so that the first lap forgets where it began.
     """
@@ -115,7 +115,7 @@ def _blow_zonally(land: Float64, height: Float64, cosines: Float64, direction: i
 
 @njit(cache=True, nogil=True)
 def _blow_poleward(land: Float64, height: Float64, wind: Float64) -> None:
-    """The same for the monsoon, which blows from the equator along the meridians."""
+    """Water left and lifting of the monsoon, which blows from the equator along the meridians."""
     rows, cols = land.shape
     for direction in (-1, 1):
         for col in range(cols):
@@ -173,7 +173,7 @@ def _rain(lat: float, season: float, temperature: float, inner: float, wind: Flo
     lifting = westerly * wind[0, 1] + easterly * wind[1, 1] + summer * wind[2, 1]
     total = (4.0 + tropics + surge + storms + showers + front) * (1.0 + min(lifting / 350.0, 1.2))
     cold = max(0.0, 8.0 - temperature) / 26.0
-    return total / (1.0 + cold * cold)
+    return float(total / (1.0 + cold * cold))
 
 
 @njit(cache=True, nogil=True)
