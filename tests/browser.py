@@ -61,9 +61,9 @@ def opened_page(browser: Browser, file: Path, *, width: int = 1280, scheme: str 
     address = file.resolve().as_uri()
     page.on(
         "request",
-        lambda request: None
-        if request.url == address or request.url.startswith("data:")
-        else opened.requests.append(request.url),
+        lambda request: (
+            None if request.url == address or request.url.startswith("data:") else opened.requests.append(request.url)
+        ),
     )
     try:
         page.goto(address)

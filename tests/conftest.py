@@ -4,8 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from csmoe_sampler.synthetic import Earth, write_earth
-
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
@@ -18,6 +16,8 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def earth(tmp_path_factory: pytest.TempPathFactory) -> Earth:
+def earth(tmp_path_factory):
     """The small synthetic Earth; read only."""
+    from csmoe_sampler.synthetic import write_earth
+
     return write_earth(tmp_path_factory.mktemp("earth"), "small", 0)

@@ -265,10 +265,10 @@ def test_a_finer_descriptor_keeps_the_blocks_and_cuts_the_work(client: Client, w
     out, log = tmp_path / "atlas.parquet", tmp_path / "log"
     shutil.copytree(whole, out)
     before = set(_bytes(out))
-    texture = FakeShares(name="texture", pixel_deg=0.0002, labels=("rough",), log=log)
-    assert block_edge(GRID, [texture]) == 6
+    texture = FakeShares(name="texture", pixel_deg=0.0006, labels=("rough",), log=log)
+    assert block_edge(GRID, [texture]) == 15
     _describe(client, out, ALL, [LANDCOVER, CLIMATE, texture])
-    assert len(log.read_text().split()) > 1000
+    assert len(log.read_text().split()) > 200
     assert set(_bytes(out)) == before
     table = read_atlas(out, ["tile", "texture_rough"])
     assert np.array_equal(table["texture_rough"].to_numpy(), texture.describe(GRID, _on_land(ALL))["texture_rough"])
@@ -279,12 +279,12 @@ def test_a_finer_descriptor_keeps_the_blocks_and_cuts_the_work(client: Client, w
 
 
 Steps = st.lists(
-    st.tuples(st.sampled_from([(0, 300), (200, 700), (0, 900), (650, 660)]), st.integers(1, 7), st.booleans()),
-    max_size=4,
+    st.tuples(st.sampled_from([(0, 100), (60, 220), (0, 300), (210, 220)]), st.integers(1, 7), st.booleans()),
+    max_size=3,
 )
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=Steps)
 def test_history_leaves_no_trace(
     steps: list[tuple[tuple[int, int], int, bool]], client: Client, tmp_path_factory: pytest.TempPathFactory
@@ -296,7 +296,7 @@ def test_history_leaves_no_trace(
         descriptors = [LANDCOVER, CLIMATE] if with_climate else [LANDCOVER]
         _describe(client, folder / "steps", ALL[start:stop:stride], descriptors)
     for out in ("steps", "once"):
-        _describe(client, folder / out, ALL[:900])
+        _describe(client, folder / out, ALL[:300])
     assert _bytes(folder / "steps") == _bytes(folder / "once")
 
 
@@ -513,8 +513,8 @@ def test_a_killed_run_is_continued_to_the_byte(seed: int, tmp_path: Path) -> Non
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["csmoe_sampler.atlas", "pandas"])
     out = tmp_path / "killed"
-    for region, names in (((900, 4000), ("landcover",)), ((0, 7000), ("landcover", "climate"))):
-        for changes in rng.integers(0, 15, size=3):
+    for region, names in (((900, 6000), ("landcover",)), ((0, 7000), ("landcover", "climate"))):
+        for changes in rng.integers(0, 9, size=3):
             before = _stamps(out)
             process = context.Process(target=describe_here, args=(out, region, names, 0.01))
             process.start()

@@ -155,9 +155,7 @@ def test_all_problems_come_in_one_message(tmp_path):
 
 
 def test_more_classes_than_columns(tmp_path):
-    entries = "\n".join(
-        f'{{ label = "c{k}", codes = [{k}], group = "g", color = "#000000" }},' for k in range(251)
-    )
+    entries = "\n".join(f'{{ label = "c{k}", codes = [{k}], group = "g", color = "#000000" }},' for k in range(251))
     with pytest.raises(LegendError, match="it has 251 classes, more than 250"):
         load_legend(write(tmp_path, GOOD[: GOOD.index("{ label")].replace("255, -1", "999") + entries + "]"))
 
@@ -169,5 +167,5 @@ def test_malformed_files(tmp_path, text):
 
 
 def test_no_such_legend_lists_those_there_are():
-    with pytest.raises(LegendError, match=r"'worldcovr': neither a readable text file nor one of corine1, .*worldcover"):
+    with pytest.raises(LegendError, match=r"'worldcovr': neither a readable text file nor one of corine1, .*cover"):
         load_legend("worldcovr")

@@ -40,7 +40,7 @@ def path(manifest, tmp_path) -> Path:
     return path
 
 
-# ---- schema -------------------------------------------------------------------------------------------------------------
+# ---- schema ------------------------------------------------------------
 
 
 def test_the_schema_lists_the_contract_in_its_order():
@@ -82,7 +82,7 @@ def test_the_constants_agree_with_their_owners():
     assert {name for name in objectives if not get_objective(name).probability_design} == PURPOSIVE_OBJECTIVES
 
 
-# ---- files --------------------------------------------------------------------------------------------------------------
+# ---- files ------------------------------------------------------------
 
 
 def test_a_manifest_survives_the_file(manifest, path):
@@ -148,7 +148,10 @@ def test_row_groups_hold_fifty_thousand_rows(manifest, tmp_path):
     ("change", "problem"),
     [
         (lambda t: t.drop_columns(["weight"]), "no column weight"),
-        (lambda t: t.set_column(t.column_names.index("rank"), "rank", t["rank"].cast(pa.int32())), "rank is int32, not int64"),
+        (
+            lambda t: t.set_column(t.column_names.index("rank"), "rank", t["rank"].cast(pa.int32())),
+            "rank is int32, not int64",
+        ),
         (
             lambda t: t.set_column(t.column_names.index("split"), "split", pa.array([None] + ["train"] * (len(t) - 1))),
             "split has 1 nulls",
@@ -165,7 +168,10 @@ def test_what_is_not_of_the_schema_is_not_written(manifest, tmp_path, change, pr
     ("spoil", "problem"),
     [
         (lambda path: path.write_bytes(path.read_bytes()[:-2000]), "cannot be read as Parquet"),
-        (lambda path: path.write_bytes(path.read_bytes()[:5000] + b"\0" * 9000 + path.read_bytes()[14000:]), "cannot be read"),
+        (
+            lambda path: path.write_bytes(path.read_bytes()[:5000] + b"\0" * 9000 + path.read_bytes()[14000:]),
+            "cannot be read",
+        ),
         (lambda path: path.write_text("tile_id,lon,lat\n1,2,3\n"), "cannot be read as Parquet"),
         (lambda path: path.write_bytes(b""), "cannot be read as Parquet"),
         (lambda path: path.unlink(), "no such file"),
@@ -208,7 +214,7 @@ def test_columns_can_be_added_and_replaced(manifest, tmp_path):
         manifest.with_columns({"weight": scenes})
 
 
-# ---- validation ---------------------------------------------------------------------------------------------------------
+# ---- validation ------------------------------------------------------------
 
 
 @pytest.mark.parametrize("objective", ["diverse", "spread", "random", "proportional"])
@@ -302,8 +308,14 @@ CASES = {
         {"row 9, tile_id", "row 9, crs", "row 9, x_min", "row 9, y_min", "row 9, x_max", "row 9, y_max"}
         | {"row 9, lon", "row 9, lat", "row 9, geometry"},
     ),
-    "tile of no grid": (changed("tile_id", put(3, "999999U_0R")), {"row 3, tile_id: found 999999U_0R, expected a tile of"}),
-    "no tile at all": (changed("tile_id", put(3, "here")), {"row 3, tile_id: found here, expected a tile of the 200 km"}),
+    "tile of no grid": (
+        changed("tile_id", put(3, "999999U_0R")),
+        {"row 3, tile_id: found 999999U_0R, expected a tile of"},
+    ),
+    "no tile at all": (
+        changed("tile_id", put(3, "here")),
+        {"row 3, tile_id: found here, expected a tile of the 200 km"},
+    ),
     "crs": (changed("crs", put(0, "EPSG:4326")), {"row 0, crs: found EPSG:4326, expected EPSG:32"}),
     "edge by 2 cm": (changed("x_max", lambda a: a + 0.02), {"row 0, x_max"}),
     "longitude": (changed("lon", lambda a: a + 1e-6), {"row 0, lon"}),
@@ -327,7 +339,9 @@ CASES = {
     "entropy": (changed("landcover_entropy", put(8, 9.0)), {"row 8, landcover_entropy: found 9, expected 0 to 3.459"}),
     "number of classes": (changed("landcover_classes", put(8, 12)), {"row 8, landcover_classes: found 12"}),
     "dominant class": (
-        lambda m: changed("landcover", put(2, "mangroves" if m.table["landcover"][2].as_py() != "mangroves" else "cropland"))(m),
+        lambda m: changed(
+            "landcover", put(2, "mangroves" if m.table["landcover"][2].as_py() != "mangroves" else "cropland")
+        )(m),
         {"row 2, landcover"},
     ),
     "class of no legend": (changed("landcover", put(2, "lava")), {"row 2, landcover: found lava"}),
@@ -395,7 +409,13 @@ def test_all_violations_are_found_at_once(manifest):
 
 @pytest.mark.parametrize(
     ("value", "expected"),
-    [(0.0, "above 0, up to 1"), (1.5, "above 0, up to 1"), (float("nan"), "above 0, up to 1"), (0.999, "0."), (None, "above 0")],
+    [
+        (0.0, "above 0, up to 1"),
+        (1.5, "above 0, up to 1"),
+        (float("nan"), "above 0, up to 1"),
+        (0.999, "0."),
+        (None, "above 0"),
+    ],
 )
 def test_probabilities_of_a_probability_design(probability_manifest, value, expected):
     assert validate(probability_manifest) == []
@@ -447,7 +467,9 @@ def test_geo_metadata_is_held_to_the_standard(path, tmp_path):
 IDS = st.one_of(
     st.from_regex(r"[0-9]{1,4}[UD]_[0-9]{1,4}[RL]", fullmatch=True),
     st.integers(0, TileGrid().size - 1).map(lambda k: str(TileGrid().ids(np.array([k]))[0])),
-    st.sampled_from(["502U_1415R", "502U_1415L", "0D_0R", "0U_0L", "00U_0R", "", "543U_17R ", "1000000U_0R", "543U_17Rx"]),
+    st.sampled_from(
+        ["502U_1415R", "502U_1415L", "0D_0R", "0U_0L", "00U_0R", "", "543U_17R ", "1000000U_0R", "543U_17Rx"]
+    ),
 )
 
 

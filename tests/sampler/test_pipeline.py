@@ -15,7 +15,7 @@ import rasterio
 
 from csmoe_sampler import pipeline
 from csmoe_sampler.config import load_config
-from csmoe_sampler.errors import AtlasError, ConfigError, SelectionError
+from csmoe_sampler.errors import ConfigError, SelectionError
 from csmoe_sampler.grid import TileGrid
 from csmoe_sampler.legend import load_legend
 from csmoe_sampler.manifest import read_manifest, validate
@@ -86,8 +86,12 @@ def test_a_prefix_is_the_smaller_sample_within_strata(earth, built, tmp_path):
     pipeline.select(pipeline.selection_config(built.atlas, None, {"n": 200}), outputs, Runtime())
     small, large = pq.read_table(outputs.manifest), pq.read_table(built.manifest)
     for stratum in set(small["stratum"].to_pylist()):
-        few = [t for t, s in zip(small["tile_id"].to_pylist(), small["stratum"].to_pylist(), strict=True) if s == stratum]
-        many = [t for t, s in zip(large["tile_id"].to_pylist(), large["stratum"].to_pylist(), strict=True) if s == stratum]
+        few = [
+            t for t, s in zip(small["tile_id"].to_pylist(), small["stratum"].to_pylist(), strict=True) if s == stratum
+        ]
+        many = [
+            t for t, s in zip(large["tile_id"].to_pylist(), large["stratum"].to_pylist(), strict=True) if s == stratum
+        ]
         assert many[: len(few)] == few
 
 
@@ -173,54 +177,56 @@ def test_an_atlas_keeps_its_land_cover(built, tmp_path):
         pipeline.selection_config(built.atlas, path, {})
 
 
-class TestRealWorldCover:
-    """The genuine tile N00E006: three islands in the Gulf of Guinea."""
+@pytest.fixture(scope="module")
+def islands_raster(shared_data) -> Path:
+    """The genuine WorldCover tile N00E006: three islands in the Gulf of Guinea."""
+    return shared_data / "worldcover" / "ESA_WorldCover_10m_2021_v200_N00E006_Map.tif"
 
-    @pytest.fixture(scope="class")
-    def raster(self, shared_data) -> Path:
-        return shared_data / "worldcover" / "ESA_WorldCover_10m_2021_v200_N00E006_Map.tif"
 
-    @pytest.fixture(scope="class")
-    def outputs(self, shared_data, raster, tmp_path_factory):
-        config = load_config(
-            None,
-            {
-                "region": "6,0,9,3",
-                "n": 100,
-                "landcover.source": [str(raster)],
-                "climate.source": str(shared_data / "koppen" / "koppen_geiger_0p1.tif"),
-            },
-        )
-        return build(config, tmp_path_factory.mktemp("islands"), report=True)
+@pytest.fixture(scope="module")
+def islands(shared_data, islands_raster, tmp_path_factory):
+    config = load_config(
+        None,
+        {
+            "region": "6,0,9,3",
+            "n": 100,
+            "landcover.source": [str(islands_raster)],
+            "climate.source": str(shared_data / "koppen" / "koppen_geiger_0p1.tif"),
+        },
+    )
+    return build(config, tmp_path_factory.mktemp("islands"), report=True)
 
-    def test_fewer_tiles_than_asked_for_are_all_taken_and_it_says_so(self, outputs):
-        manifest = read_manifest(outputs.manifest)
-        assert len(manifest) == manifest.metadata["candidates"]["candidates"] < 100
-        assert any("100 were asked for: all of them were taken" in note for note in manifest.metadata["notes"])
-        assert validate(outputs.manifest) == []
 
-    def test_strict_refuses(self, outputs, tmp_path):
-        config = pipeline.selection_config(outputs.atlas, None, {"strict": True})
-        with pytest.raises(SelectionError, match="leave out --strict"):
-            pipeline.select(config, Outputs.beside(tmp_path / "o.parquet", atlas=outputs.atlas), Runtime())
-        assert list(tmp_path.iterdir()) == []
+def test_fewer_tiles_than_asked_for_are_all_taken_and_it_says_so(islands):
+    manifest = read_manifest(islands.manifest)
+    assert len(manifest) == manifest.metadata["candidates"]["candidates"] < 100
+    assert any("100 were asked for: all of them were taken" in note for note in manifest.metadata["notes"])
+    assert validate(islands.manifest) == []
 
-    def test_class_shares_equal_a_plain_pixel_count_on_every_tile(self, outputs, raster):
-        legend, grid = load_legend("worldcover"), TileGrid(10.0)
-        table = pq.read_table(outputs.manifest)
-        lon_min, lat_min, lon_max, lat_max = grid.bounds(grid.parse(np.array(table["tile_id"].to_pylist())))
-        with rasterio.open(raster) as dataset:
-            step = 1 / 12000
-            for i in range(table.num_rows):
-                # The pixels whose centres the cell holds: columns from 6 E, rows from 3 N.
-                columns = np.ceil((np.array([lon_min[i], lon_max[i]]) - 6) / step - 0.5).astype(int)
-                rows = np.ceil((3 - np.array([lat_max[i], lat_min[i]])) / step - 0.5).astype(int)
-                codes = dataset.read(1, window=((rows[0], rows[1]), (columns[0], columns[1])))
-                valid = np.isin(codes, [code for codes_ in legend.codes for code in codes_]).sum()
-                assert table["landcover_pixels"][i].as_py() == valid
-                for label, (code,) in zip(legend.labels, legend.codes, strict=True):
-                    share = table[f"landcover_{label}"][i].as_py()
-                    assert share == pytest.approx((codes == code).sum() / valid, abs=2e-5)
+
+def test_strict_refuses(islands, tmp_path):
+    config = pipeline.selection_config(islands.atlas, None, {"strict": True})
+    with pytest.raises(SelectionError, match="leave out --strict"):
+        pipeline.select(config, Outputs.beside(tmp_path / "o.parquet", atlas=islands.atlas), Runtime())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_class_shares_equal_a_plain_pixel_count_on_every_tile(islands, islands_raster):
+    legend, grid = load_legend("worldcover"), TileGrid(10.0)
+    table = pq.read_table(islands.manifest)
+    lon_min, lat_min, lon_max, lat_max = grid.bounds(grid.parse(np.array(table["tile_id"].to_pylist())))
+    with rasterio.open(islands_raster) as dataset:
+        step = 1 / 12000
+        for i in range(table.num_rows):
+            # The pixels whose centres the cell holds: columns from 6 E, rows from 3 N.
+            columns = np.ceil((np.array([lon_min[i], lon_max[i]]) - 6) / step - 0.5).astype(int)
+            rows = np.ceil((3 - np.array([lat_max[i], lat_min[i]])) / step - 0.5).astype(int)
+            codes = dataset.read(1, window=((rows[0], rows[1]), (columns[0], columns[1])))
+            valid = np.isin(codes, [code for codes_ in legend.codes for code in codes_]).sum()
+            assert table["landcover_pixels"][i].as_py() == valid
+            for label, (code,) in zip(legend.labels, legend.codes, strict=True):
+                share = table[f"landcover_{label}"][i].as_py()
+                assert share == pytest.approx((codes == code).sum() / valid, abs=2e-5)
 
 
 def test_every_climate_on_land_is_in_a_global_sample(shared_data, tmp_path):

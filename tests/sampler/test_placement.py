@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sampler.raster_files import COARSE_GRID, locate_centres, overlaps
 
 from csmoe_sampler.grid import TileGrid
 from csmoe_sampler.placement import (
@@ -18,6 +17,7 @@ from csmoe_sampler.placement import (
     placed_weight,
     sin_deg,
 )
+from sampler.raster_files import COARSE_GRID, locate_centres, overlaps
 
 
 def all_boxes(grid, lattice):
@@ -97,9 +97,7 @@ def test_weights_are_cosines():
     boxes = all_boxes(grid, lattice)
     placed = place(lattice, boxes, by_centres=True)
     cosine = np.cos(np.radians(lattice.lat(np.arange(90))))
-    expected = np.bincount(
-        locate_centres(lattice, grid).ravel(), np.repeat(cosine, 77), minlength=grid.size
-    )
+    expected = np.bincount(locate_centres(lattice, grid).ravel(), np.repeat(cosine, 77), minlength=grid.size)
     found = placed_weight(placed, len(boxes)) / 2.0**boxes.centre_unit_bits
     np.testing.assert_allclose(found, expected, rtol=1e-12)
 

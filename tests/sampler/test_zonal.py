@@ -1,19 +1,22 @@
 """The kernels against plain loops: whatever the pixel type, the windows, and the mixture of codes."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sampler.raster_files import COARSE_GRID, locate_centres, overlaps, patches
 
 from csmoe_sampler import zonal
 from csmoe_sampler.placement import AREA_UNIT_BITS, SLIVER, Lattice, TileBoxes, Window, place
+from sampler.raster_files import COARSE_GRID, locate_centres, overlaps, patches
 
 GRID = COARSE_GRID
 CODES = [10, 20, 30, 200]
 NODATA, UNKNOWN = 4, 5
+CORNER = st.tuples(st.floats(-190, 170), st.floats(-70, 89))
+VALUES = st.sampled_from(["uint8", "int16", "int32", "float32", "float64"])
 
 
 def code_table(dtype, known=(*CODES, 0)):
@@ -34,11 +37,7 @@ def tilings(shape, heights, widths):
         np.unique(np.clip(np.cumsum([0, *sizes, *[max(sizes)] * (length // max(sizes) + 1)]), 0, length))
         for sizes, length in ((heights, shape[0]), (widths, shape[1]))
     )
-    return [
-        Window(int(a), int(b), int(c), int(d))
-        for a, b in zip(rows, rows[1:], strict=False)
-        for c, d in zip(cols, cols[1:], strict=False)
-    ]
+    return [Window(int(a), int(b), int(c), int(d)) for a, b in pairwise(rows) for c, d in pairwise(cols)]
 
 
 def placed_on(lattice, by_centres):
@@ -49,9 +48,7 @@ def placed_on(lattice, by_centres):
 def count(pixels, lattice, windows, table):
     boxes, placed = placed_on(lattice, True)
     num, weight = np.zeros((2, GRID.size, 6), np.int64)
-    unknown = sum(
-        zonal.count_by_centres(cut(pixels, window), window, placed, table, num, weight) for window in windows
-    )
+    unknown = sum(zonal.count_by_centres(cut(pixels, window), window, placed, table, num, weight) for window in windows)
     return num, weight / 2.0**boxes.centre_unit_bits, unknown
 
 
@@ -73,7 +70,7 @@ def plain_count(pixels, lattice, table):
     st.sampled_from(["uint8", "uint16"]),
     st.lists(st.sampled_from([*CODES, 0, 7, 211]), min_size=1, max_size=7),
     st.tuples(st.integers(1, 45), st.integers(1, 230)),
-    st.tuples(st.floats(-190, 170), st.floats(-70, 89)),
+    CORNER,
     st.lists(st.integers(1, 40), min_size=1, max_size=3),
     st.lists(st.integers(1, 230), min_size=1, max_size=3),
     st.integers(0, 9),
@@ -119,14 +116,16 @@ def test_the_order_of_the_known_codes_does_not_matter():
 
 def test_codes_are_kept_when_they_are_reordered():
     table = code_table("uint8")
-    count(patches((40, 200), [*CODES, 0], seed=1), Lattice(-20.0, 31.0, 0.1, 0.1, 40, 200), [Window(0, 40, 0, 200)], table)
+    count(
+        patches((40, 200), [*CODES, 0], seed=1), Lattice(-20.0, 31.0, 0.1, 0.1, 40, 200), [Window(0, 40, 0, 200)], table
+    )
     assert sorted(table.known) == sorted([*CODES, 0])
 
 
 @settings(deadline=None, max_examples=20)
 @given(
     st.tuples(st.integers(1, 12), st.integers(1, 14)),
-    st.tuples(st.floats(-190, 170), st.floats(-70, 89)),
+    CORNER,
     st.floats(0.3, 4),
     st.lists(st.integers(1, 12), min_size=1, max_size=3),
     st.lists(st.integers(1, 14), min_size=1, max_size=3),
@@ -173,9 +172,6 @@ def test_shares_entropy_and_number_of_classes():
     assert present.tolist() == [3, 1, 0, 4]
 
 
-VALUES = st.sampled_from(["uint8", "int16", "int32", "float32", "float64"])
-
-
 def moments(join, pixels, lattice, by_centres, rows, nodata):
     _, placed = placed_on(lattice, by_centres)
     segments = zonal.RunningMoments.zeros(len(placed.tile))
@@ -210,7 +206,9 @@ def check_moments(found, tile, values, weights):
 
 
 @settings(deadline=None, max_examples=25)
-@given(VALUES, st.tuples(st.floats(-190, 170), st.floats(-70, 89)), st.lists(st.integers(1, 20), min_size=1, max_size=3))
+@given(
+    VALUES, st.tuples(st.floats(-190, 170), st.floats(-70, 89)), st.lists(st.integers(1, 20), min_size=1, max_size=3)
+)
 def test_moments_by_centres(dtype, corner, rows):
     lattice = Lattice(*corner, 0.11, 0.13, 33, 71)
     values = values_of((33, 71), dtype, 3)
@@ -226,7 +224,7 @@ def test_moments_by_centres(dtype, corner, rows):
 
 
 @settings(deadline=None, max_examples=10)
-@given(VALUES, st.tuples(st.floats(-190, 170), st.floats(-70, 89)), st.lists(st.integers(1, 6), min_size=1, max_size=3))
+@given(VALUES, CORNER, st.lists(st.integers(1, 6), min_size=1, max_size=3))
 def test_moments_by_areas(dtype, corner, rows):
     lattice = Lattice(*corner, 1.7, 1.1, 9, 8)
     values = values_of((9, 8), dtype, 4)

@@ -34,6 +34,8 @@ class Faults:
     """Value of the header `Retry-After` of answers 429 and 503."""
     only: str = ""
     """Regular expression that the path must match."""
+    no_ranges: bool = False
+    """Whether the server answers a byte range with the whole file."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,10 @@ class _Server(socketserver.ThreadingTCPServer):
         return self._random.choice(faults.kinds)
 
     @property
+    def no_ranges(self) -> bool:
+        return self._faults is not None and self._faults.no_ranges
+
+    @property
     def retry_after_s(self) -> int | None:
         return self._faults.retry_after_s if self._faults else None
 
@@ -194,13 +200,14 @@ class _Handler(BaseHTTPRequestHandler):
             self._send_status(404)
             return
         size = file.stat().st_size
-        span = _span(self.headers.get("Range"), size)
+        header = None if self.server.no_ranges else self.headers.get("Range")
+        span = _span(header, size)
         if span is None:
             self._send_status(416)
             return
         first, end = span
-        self.send_response(206 if "Range" in self.headers else 200)
-        if "Range" in self.headers:
+        self.send_response(206 if header else 200)
+        if header:
             self.send_header("Content-Range", f"bytes {first}-{end - 1}/{size}")
         self.send_header("Accept-Ranges", "bytes")
         self.send_header("Content-Type", _content_type(file))

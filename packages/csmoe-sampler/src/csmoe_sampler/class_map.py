@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,6 @@ from rasterio.windows import Window
 from csmoe_sampler.errors import ConfigError, RasterError, SamplerError, StorageError
 from csmoe_sampler.koppen import Codes, Ranges, Rule, check_rule, classify_part
 from csmoe_sampler.progress import Progress
-from csmoe_sampler.remote import Patience, insist
 from csmoe_sampler.storage import atomic_path
 from csmoe_sampler.types import Float64, Int64
 
@@ -49,8 +47,6 @@ def classified_map(
     rule: Rule,
     out: Path,
     progress: Progress,
-    *,
-    patience: Patience | None = None,
 ) -> None:
     """Writes the codes of both normals as a tiled, deflated uint8 GeoTIFF in EPSG:4326; 0 is no data.
 
@@ -64,7 +60,6 @@ def classified_map(
         rule: See `koppen.classify`.
         out: Replaced in one step when the map is complete.
         progress: Counts rows of the grid.
-        patience: How often chunks that cannot be read are tried again.
 
     Raises:
         ConfigError: The grids differ or are not regular, or the values cannot be °C and mm a month.
@@ -80,7 +75,7 @@ def classified_map(
 
     def slabs() -> Iterator[Codes]:
         progress.start("classify climate", lat.size, "rows")
-        for codes, found in _classify_rows(temperature.data, precipitation.data, rule, patience or Patience(retries=4)):
+        for codes, found in _classify_rows(temperature.data, precipitation.data, rule):
             ranges.include(found)
             progress.advance(codes.shape[0])
             yield codes
@@ -117,9 +112,7 @@ def _write(path: Path, blocks: Iterator[tuple[int, Codes]], cols: _Axis, rows: _
             raster.write(block[:, cols.cells], 1, window=Window(0, top, cols.cells.size, block.shape[0]))
 
 
-def _classify_rows(
-    temperature: Any, precipitation: Any, rule: Rule, patience: Patience
-) -> Iterator[tuple[Codes, Ranges]]:
+def _classify_rows(temperature: Any, precipitation: Any, rule: Rule) -> Iterator[tuple[Codes, Ranges]]:
     """Codes of successive rows of Dask chunks; some rows are computed at a time."""
     temperature = temperature.rechunk({0: -1})
     precipitation = precipitation.rechunk(temperature.chunks)
@@ -129,7 +122,7 @@ def _classify_rows(
     for start in range(0, len(chunks), step):
         rows = [[task(t, p, rule) for t, p in zip(*row, strict=True)] for row in chunks[start : start + step]]
         try:
-            computed = insist(partial(compute, *rows), patience)
+            computed = compute(*rows)
         except SamplerError:
             raise
         except Exception as error:

@@ -27,7 +27,9 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-demo_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Try everything offline, on a synthetic Earth.")
+demo_app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Try everything offline, on a synthetic Earth."
+)
 app.add_typer(demo_app, name="demo")
 
 Region = Annotated[
@@ -264,6 +266,35 @@ def validate(manifest: Annotated[Path, typer.Argument(help="A manifest.")]) -> N
     if violations:
         raise SamplerError(f"{manifest}: {len(violations)} kinds of violation; the first is: {violations[0]}")
     typer.echo(f"{manifest}: sound")
+
+
+@app.command()
+def audit(
+    points: Annotated[
+        Path, typer.Argument(help="CSV with lon and lat or tile_id, a vector file, GeoParquet, or a manifest.")
+    ],
+    atlas: Annotated[Path, typer.Option(help="The atlas to hold it against.")],
+    config: Config = None,
+    out: Annotated[Path | None, typer.Option(help="Write all figures as JSON too.")] = None,
+) -> None:
+    """Say what a list of places covers.
+
+    Climates, land covers and strata that it reaches, misses, or holds too much of, whoever has made it.
+    """
+    from csmoe_sampler import pipeline
+
+    found = pipeline.audit(points, atlas, config, out)
+    for name, value in found.facts():
+        typer.echo(f"{name:<34} {value}")
+    typer.echo("\nstrata held least and most, against their share of the population:")
+    lines = found.rows(limit=8)
+    widths = [max(len(line[k]) for line in lines) for k in range(len(lines[0]))]
+    for line in lines:
+        cells = [
+            f"{cell:<{width}}" if k == 0 else f"{cell:>{width}}"
+            for k, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ]
+        typer.echo("  ".join(cells))
 
 
 @demo_app.command("earth")

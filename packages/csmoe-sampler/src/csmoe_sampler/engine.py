@@ -101,7 +101,12 @@ def _same(fn: Callable[[Task], Result]) -> Callable[[Task], Result]:
 
 
 def _call(fn: Callable[[Task], Result], task: Task) -> Result:
-    return fn(task)
+    try:
+        return fn(task)
+    except SamplerError as error:
+        alone = type(error)(*error.args)
+    # Without its causes: GDAL's cannot travel, and Dask would hand over another class with the text of this one.
+    raise alone
 
 
 def _raise_failure(future: Future[Any], result: Any) -> None:

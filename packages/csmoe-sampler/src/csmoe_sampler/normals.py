@@ -11,6 +11,7 @@ import xarray as xr
 
 from csmoe_sampler.errors import ConfigError
 from csmoe_sampler.normals_files import Grids, open_grids, source_provenance
+from csmoe_sampler.remote import Patience
 
 TERRACLIMATE = "https://cpdataeuwest.blob.core.windows.net/cpdata/terraclimate.zarr"
 PERIOD = (1991, 2020)
@@ -61,7 +62,7 @@ class Normals:
     provenance: dict[str, Any]
 
 
-def open_normals(temperature: str, precipitation: str) -> Normals:
+def open_normals(temperature: str, precipitation: str, patience: Patience | None = None) -> Normals:
     """Normals from two sources, or from one that holds both.
 
     A source is a NetCDF file, a Zarr store (folder or URL), a GeoTIFF with 12 bands (path or URL), or a folder with
@@ -73,8 +74,8 @@ def open_normals(temperature: str, precipitation: str) -> Normals:
         RasterError: A source cannot be opened.
         ConfigError: A source holds no such variable, not 12 months, an unknown unit, or no grid of lat and lon.
     """
-    degrees = _temperature(open_grids(temperature), temperature)
-    millimetres = _precipitation(open_grids(precipitation), precipitation)
+    degrees = _temperature(open_grids(temperature, patience), temperature)
+    millimetres = _precipitation(open_grids(precipitation, patience), precipitation)
     provenance = {
         "temperature": {**source_provenance(temperature), **degrees.attrs},
         "precipitation": {**source_provenance(precipitation), **millimetres.attrs},

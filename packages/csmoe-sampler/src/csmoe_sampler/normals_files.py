@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import dask.array as da
 import numpy as np
 import rasterio
 import rioxarray
@@ -40,7 +41,7 @@ _CHUNK_PX = 512
 _CHUNK_STEPS = 12
 
 
-def open_grids(source: str) -> Grids:
+def open_grids(source: str, patience: Patience | None = None) -> Grids:
     """The variables of a source that are grids of longitude and latitude with one further dimension.
 
     Raises:
@@ -48,18 +49,18 @@ def open_grids(source: str) -> Grids:
         ConfigError: It holds no such variable, or reading it needs the extra `normals` of the package.
     """
     kind = _kind(source)
-    retries = 4 if "://" in source else 0
+    patience = (patience or Patience()) if "://" in source else Patience(retries=0)
     try:
         if kind == "tif":
-            return {"bands": insist(partial(_open_tif, source), Patience(retries=retries))}
+            return {"bands": insist(partial(_open_tif, source), patience)}
         if kind == "folder":
             return {"bands": _open_folder(Path(source))}
-        dataset = insist(partial(_open_dataset, source, kind), Patience(retries=retries))
+        dataset = insist(partial(_open_dataset, source, kind), patience)
     except SamplerError:
         raise
     except Exception as error:
         raise RasterError(f"normals {source} cannot be opened: {error}") from error
-    grids = {str(name): _grid(array) for name, array in dataset.data_vars.items()}
+    grids = {str(name): _grid(array, patience) for name, array in dataset.data_vars.items()}
     found = {name: grid for name, grid in grids.items() if grid is not None}
     if not found:
         listing = ", ".join(f"{name}{list(map(str, v.dims))}" for name, v in dataset.data_vars.items()) or "none"
@@ -106,7 +107,7 @@ def _kind(source: str) -> str:
 def _open_dataset(source: str, engine: str) -> xr.Dataset:
     if find_spec(engine) is None:
         raise ConfigError(f"normals {source}: reading them needs {engine}: install csmoe-sampler[normals]")
-    options: dict[str, Any] = {"engine": engine, "chunks": None, "decode_timedelta": False}
+    options: dict[str, Any] = {"engine": engine, "chunks": None, "cache": False, "decode_timedelta": False}
     if engine == "zarr" and Path(source).is_dir():
         options["consolidated"] = (Path(source) / ".zmetadata").exists()
     try:
@@ -115,7 +116,19 @@ def _open_dataset(source: str, engine: str) -> xr.Dataset:
         return xr.open_dataset(source, decode_times=False, **options)
 
 
-def _grid(array: xr.DataArray) -> xr.DataArray | None:
+class _Patient:
+    """An array behind a network: what cannot be read is tried again, chunk by chunk."""
+
+    def __init__(self, array: xr.DataArray, patience: Patience) -> None:
+        self._array = array
+        self._patience = patience
+        self.shape, self.dtype, self.ndim = array.shape, array.dtype, array.ndim
+
+    def __getitem__(self, key: Any) -> np.ndarray[Any, Any]:
+        return insist(lambda: self._array[key].values, self._patience)
+
+
+def _grid(array: xr.DataArray, patience: Patience) -> xr.DataArray | None:
     """`array` as (step, lat, lon) in chunks; None where it is not such a grid."""
     lat, lon = _dimension(array, _LAT, "latitude"), _dimension(array, _LON, "longitude")
     if lat is None or lon is None:
@@ -125,13 +138,15 @@ def _grid(array: xr.DataArray) -> xr.DataArray | None:
     steps = [name for name in array.dims if name not in (lat, lon)]
     if len(steps) != 1:
         return None
-    preferred = array.encoding.get("preferred_chunks", {})
     wanted = {steps[0]: _CHUNK_STEPS, lat: _CHUNK_PX, lon: _CHUNK_PX}
-    stored = {name: preferred.get(name, 1) for name in wanted}
-    chunks = {name: stored[name] * max(1, wanted[name] // stored[name]) for name in wanted}
-    keep = {steps[0], lat, lon}
-    array = array.drop_vars([name for name in array.coords if name not in keep])
-    return array.chunk(chunks).rename({steps[0]: "step", lat: "lat", lon: "lon"}).transpose("step", "lat", "lon")
+    preferred = array.encoding.get("preferred_chunks", {})
+    stored = [preferred.get(name, 1) for name in array.dims]
+    chunks = tuple(size * max(1, wanted[name] // size) for name, size in zip(array.dims, stored, strict=True))
+    nothing = np.empty((0,) * array.ndim, array.dtype)
+    lazy = da.from_array(_Patient(array, patience), chunks, name=False, meta=nothing)
+    coords = {name: array[name] for name in wanted if name in array.coords}
+    grid = xr.DataArray(lazy, coords, array.dims, array.name, array.attrs)
+    return grid.rename({steps[0]: "step", lat: "lat", lon: "lon"}).transpose("step", "lat", "lon")
 
 
 def _dimension(array: xr.DataArray, names: set[str], standard_name: str) -> Any:

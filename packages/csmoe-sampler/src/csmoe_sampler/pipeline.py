@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from csmoe_sampler.atlas import Atlas, describe_tiles, open_atlas, read_atlas
+from csmoe_sampler.audit import Audit, read_places
+from csmoe_sampler.audit import audit as audit_places
 from csmoe_sampler.config import BuildConfig, load_config
 from csmoe_sampler.engine import open_client
 from csmoe_sampler.errors import AtlasError, ConfigError, SelectionError
@@ -22,7 +24,7 @@ from csmoe_sampler.regions import tiles_of
 from csmoe_sampler.report import summarise, write_report
 from csmoe_sampler.sampling import draw
 from csmoe_sampler.sources import legends_of, open_descriptors
-from csmoe_sampler.storage import write_bytes
+from csmoe_sampler.storage import write_bytes, write_json
 from csmoe_sampler.types import Int64
 
 DESCRIBED = "_describe.toml"
@@ -114,6 +116,24 @@ def report(manifest: Path, atlas: Path, out: Path, runtime: Runtime) -> None:
     if described.portable()["region"] == config.region:  # a manifest keeps the name of a vector file, not its folder
         config = config.model_copy(update={"region": described.region})
     write_report(summarise(loaded, _population(config, atlas), runtime.progress), out)
+
+
+def audit(points: Path, atlas: Path, path: Path | None, out: Path | None) -> Audit:
+    """What places cover of an atlas's candidates; writes the figures to `out` as JSON, if given.
+
+    Args:
+        points: A list of places, see `audit.read_places`.
+        atlas: The atlas.
+        path: Configuration of candidates, strata and allocation.
+        out: A JSON file.
+    """
+    config = selection_config(atlas, path, {})
+    opened = open_atlas(atlas)
+    places = read_places(points, opened.grid)
+    found = audit_places(places, read_atlas(atlas), config, legends_of(opened.provenance))
+    if out:
+        write_json(out, found.to_json())
+    return found
 
 
 def plan(config: BuildConfig, atlas: Path, runtime: Runtime, mbit_s: float = 500.0) -> Plan:

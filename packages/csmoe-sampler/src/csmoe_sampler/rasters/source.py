@@ -251,8 +251,8 @@ def _decimated(lattice: Lattice, factor: int) -> Lattice:
         lattice,
         num_rows=rows,
         num_cols=cols,
-        width_deg=lattice.width_deg * lattice.num_cols / cols,
-        height_deg=lattice.height_deg * lattice.num_rows / rows,
+        width_deg=lattice.width_deg * (lattice.num_cols / cols),
+        height_deg=lattice.height_deg * (lattice.num_rows / rows),
     )
 
 

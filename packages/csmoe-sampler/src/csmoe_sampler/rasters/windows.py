@@ -25,9 +25,9 @@ def plan_windows(placed: Placement, block_shape: tuple[int, int], most_px: int, 
     top, bottom = int(placed.row_start.min()), int(placed.row_stop.max())
     left, right = int(placed.col_start.min()), int(placed.col_stop.max())
     needed = _needed_blocks(placed, block_shape)
-    stack = max(1, most_px // (block_rows * (right - left)))
+    stack = min(max(1, most_px // (block_rows * (right - left))), len(needed))
     chunk = needed.shape[1] if whole_runs else max(1, most_px // (stack * block_rows * block_cols))
-    for low in range(0, needed.shape[0], stack):
+    for low in range(0, len(needed), stack):
         first_row = (top // block_rows + low) * block_rows
         rows = max(first_row, top), min(first_row + stack * block_rows, bottom)
         columns = np.flatnonzero(needed[low : low + stack].any(axis=0)) + left // block_cols

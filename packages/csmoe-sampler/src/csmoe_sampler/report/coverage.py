@@ -31,12 +31,12 @@ def headline(data: ReportData) -> Markup:
         (
             radius.title,
             number(radius.values[0]),
-            f"{percent(radius.values[0] / radius.values[-1], 0)} of that of a random sample",
+            _beside_random(radius),
         ),
         (
             vendi.title,
             number(vendi.values[0]),
-            f"{percent(vendi.values[0] / vendi.values[-1], 0)} of that of a random sample",
+            _beside_random(vendi),
         ),
         (
             "Effective sample size",
@@ -50,6 +50,13 @@ def headline(data: ReportData) -> Markup:
         for title, value, note in cards
     ]
     return element("dl", *items, class_="cards")
+
+
+def _beside_random(measure: Measure) -> str:
+    ours, random = measure.values[0], measure.values[-1]
+    if not random:
+        return "as of a random sample" if not ours else "0 for a random sample"
+    return f"{percent(ours / random, 0)} of that of a random sample"
 
 
 def _short_of_target(data: ReportData) -> str:

@@ -58,10 +58,10 @@ def with_unit(value: float, unit: str, digits: int = 3) -> str:
 
 
 def _significant(value: float, digits: int) -> str:
-    if value == 0:
+    rounded = float(f"{value:.{digits - 1}e}")
+    if rounded == 0:
         return "0"
-    decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
-    text = f"{value:.{decimals}f}"
-    if not text.strip("-0."):
-        return "0"
-    return text.rstrip("0").rstrip(".") if "." in text and value == int(value) else text
+    if rounded == int(rounded) and rounded == value:
+        return str(int(rounded))
+    decimals = max(0, digits - 1 - math.floor(math.log10(abs(rounded))))
+    return f"{rounded:.{decimals}f}"

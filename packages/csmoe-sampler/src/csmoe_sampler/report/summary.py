@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from itertools import combinations
 
@@ -46,6 +47,7 @@ def summarise(manifest: Manifest, population: Population, progress: Progress | N
     Raises:
         ManifestError: A tile of the manifest is not a candidate of that population.
     """
+    manifest = Manifest(table=manifest.table, metadata=json.loads(json.dumps(manifest.metadata, sort_keys=True)))
     rows = _rows_of(manifest, population)
     config = BuildConfig.model_validate(manifest.metadata["config"])
     splits = manifest.column("split").astype(np.str_)

@@ -53,7 +53,8 @@ def season(lat: npt.ArrayLike, day: float) -> Float64:
 
     It is the phase of the temperature normals: greenness, snow and sun of a scene follow from it.
     """
-    hemisphere = np.clip(np.asarray(lat, np.float64) / 4.0, -1.0, 1.0)
+    t = np.clip((np.asarray(lat, np.float64) + 4.0) / 8.0, 0.0, 1.0)
+    hemisphere = 2.0 * t * t * (3.0 - 2.0 * t) - 1.0
     return np.asarray(hemisphere * sine_cosine(360.0 * (day - _WARMEST_DAY) / _YEAR_DAYS)[1])
 
 

@@ -142,7 +142,7 @@ def _mean_and_swing(lat: float, inner: float, fetch: float) -> tuple[float, floa
     sine = sine_cosine(north)[0]
     frozen = ramp(north, 58.0, 78.0)
     inner += (fetch - inner) * 0.5 * ramp(north, 22.0, 40.0)
-    mean = 27.5 - 30.0 * sine * sine - (6.0 if lat > 0.0 else 15.0) * frozen
+    mean = 27.5 - 30.0 * sine * sine - (6.0 if lat > 0.0 else 10.0) * frozen
     mean += 3.0 * inner * _bump((north - 22.0) / 20.0) - 12.0 * inner * ramp(north, 30.0, 68.0)
     mean += 1.5 * (1.0 - inner) * _bump((north - 52.0) / 24.0)
     if lat > 0.0:

@@ -46,13 +46,13 @@ class _Size:
     """West, south, east, north of the parts of the Earth that get land cover, on the tiling grid."""
 
 
-# A strip from the Arctic to the southern ocean meets nearly all climates; a second part crosses the antimeridian.
+# A strip from the Arctic to the southern ocean meets most climates; a second part crosses the antimeridian.
 SIZES = {
     "small": _Size(
         tile_px=576,
         normals_deg=0.5,
         elevation_deg=0.1,
-        boxes=((-75, -60, -69, 84), (-180, -36, -177, -18), (177, -36, 180, -18)),
+        boxes=((-75, -60, -69, 18), (-75, 39, -72, 78), (-180, -27, -177, -21), (177, -27, 180, -21)),
     ),
     "medium": _Size(
         tile_px=2880,

@@ -1,0 +1,207 @@
+"""Land-cover counting: ours beside GDAL merely decoding the same file, exactextract and rasterstats.
+
+    uv run --group bench benchmarks/bench_counting.py WORLDCOVER.tif [--coarse MCD12C1.tif --legend igbp]
+
+Two files of WorldCover's layout (1024 px blocks, DEFLATE): the given one, and a synthetic one, made in a temporary
+folder, that is dense all over. GDAL decodes every block once, in its best way found (small block cache, windows of
+four blocks, as ours reads) and with its defaults (whole rows of blocks). Of two threads, each has half of the file.
+The peers run on some tiles, scaled by pixel. Repetitions are interleaved; medians of wall time, and of the CPU time of
+the process, which other load on the machine disturbs less.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import geopandas as gpd
+import numpy as np
+import rasterio
+import shapely
+from exactextract import exact_extract
+from rasterio.transform import from_origin
+from rasterio.windows import Window
+from rasterstats import zonal_stats
+from scipy.ndimage import zoom
+
+from csmoe_sampler.descriptors import ClassShares
+from csmoe_sampler.grid import TileGrid
+from csmoe_sampler.legend import load_legend
+from csmoe_sampler.rasters import open_source
+
+GRID = TileGrid()
+BLOCK = 1024
+CODES = np.array([10, 20, 30, 40, 50, 60, 80, 90, 95, 100], np.uint8)
+
+
+def write_dense(path: Path, side: int) -> None:
+    """Ten classes from a sum of noises of 4 to 192 px: runs of eight pixels, 0.11 bytes a pixel."""
+    random = np.random.default_rng(1)
+    field = np.zeros((side, side), np.float32)
+    for size, amplitude in ((4, 0.16), (16, 0.5), (48, 1.0), (192, 1.0)):
+        cells = side // size + 2
+        noise = random.standard_normal((cells, cells)).astype(np.float32)
+        field += amplitude * zoom(noise, size, order=1, grid_mode=True, mode="nearest")[:side, :side]
+    edges = np.quantile(field[::37, ::37], np.linspace(0, 1, len(CODES) + 1)[1:-1])
+    profile = {
+        "driver": "COG",
+        "height": side,
+        "width": side,
+        "count": 1,
+        "dtype": "uint8",
+        "nodata": 0,
+        "crs": "EPSG:4326",
+        "transform": from_origin(6, 3, 1 / 12000, 1 / 12000),
+        "compress": "deflate",
+        "blocksize": BLOCK,
+        "overviews": "NONE",
+    }
+    with rasterio.open(path, "w", **profile) as dataset:
+        dataset.write(CODES[np.searchsorted(edges, field)], 1)
+
+
+def decode(path: Path, num_threads: int, columns: int, cache_bytes: int) -> None:
+    """GDAL alone: every block once, into a buffer, `columns` at a time."""
+
+    def read(part: int) -> None:
+        with rasterio.open(path) as dataset:
+            height, width = dataset.shape
+            block_rows = -(-height // BLOCK)
+            buffer = np.empty(BLOCK * min(columns, width), np.uint8)
+            for top in range(block_rows * part // num_threads, block_rows * (part + 1) // num_threads):
+                rows = min(BLOCK, height - top * BLOCK)
+                for left in range(0, width, columns):
+                    cols = min(columns, width - left)
+                    out = buffer[: rows * cols].reshape(rows, cols)
+                    dataset.read(1, window=Window(left, top * BLOCK, cols, rows), out=out)
+
+    with rasterio.Env(GDAL_CACHEMAX=cache_bytes):  # of the process, not of a thread
+        in_threads(read, num_threads)
+
+
+def count(shares: ClassShares, tiles: np.ndarray, num_threads: int) -> None:
+    in_threads(lambda part: shares.describe(GRID, np.array_split(tiles, num_threads)[part]), num_threads)
+
+
+def in_threads(task: Callable[[int], object], num_threads: int) -> None:
+    if num_threads == 1:
+        task(0)
+        return
+    with ThreadPoolExecutor(num_threads) as pool:
+        list(pool.map(task, range(num_threads)))
+
+
+def boxes_of(tiles: np.ndarray) -> gpd.GeoDataFrame:
+    west, south, east, north = GRID.bounds(tiles)
+    return gpd.GeoDataFrame({"tile": tiles}, geometry=shapely.box(west, south, east, north), crs="EPSG:4326")
+
+
+def medians(runs: dict[str, Callable[[], object]], repeats: int) -> dict[str, tuple[float, float]]:
+    """Median wall and CPU seconds; repetitions interleaved."""
+    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in runs}
+    for _ in range(repeats):
+        for name, run in runs.items():
+            wall, cpu = time.perf_counter(), time.process_time()
+            run()
+            taken[name].append((time.perf_counter() - wall, time.process_time() - cpu))
+    return {
+        name: (statistics.median(w for w, _ in times), statistics.median(c for _, c in times))
+        for name, times in taken.items()
+    }
+
+
+def compare(path: Path, repeats: int) -> None:
+    shares = ClassShares(name="c", raster=open_source(path), legend=load_legend("worldcover"))
+    lattice = shares.raster.lattice
+    pixels = lattice.num_rows * lattice.num_cols
+    rows = (np.floor(np.array([lattice.south, lattice.north]) / GRID.step_deg)).astype(int)
+    tiles = GRID.in_box(rows[0], rows[1] + 1, lattice.west - 0.1, lattice.east + 0.1)
+    shares.describe(GRID, tiles[:2])
+    stored = path.stat().st_size / pixels
+    print(f"\n{path.name}: {pixels / 1e6:,.0f} Mpx, {len(tiles)} tiles, {stored:.3f} bytes a pixel")
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for num_threads in (1, 2):
+        runs = {
+            "ours: decode and count": lambda n=num_threads: count(shares, tiles, n),
+            "GDAL decodes, as ours reads": lambda n=num_threads: decode(path, n, 4 * BLOCK, 16 * 2**20),
+            "GDAL decodes, its defaults": lambda n=num_threads: decode(path, n, 10**9, memory // 20),
+        }
+        show(medians(runs, repeats), dict.fromkeys(runs, pixels), f"{num_threads} threads")
+    compare_peers(path, shares, tiles, repeats)
+
+
+def compare_peers(path: Path, shares: ClassShares, tiles: np.ndarray, repeats: int) -> None:
+    """On the tiles with most classes, in the middle of their file."""
+    columns = shares.describe(GRID, tiles)
+    busiest = np.argsort(-columns["c_classes"] - columns["c_valid"], kind="stable")
+    some = {"ours": np.sort(tiles[busiest[:16]]), "exactextract": np.sort(tiles[busiest[:16]])}
+    some["rasterstats"] = np.sort(tiles[busiest[:3]])
+    frames = {name: boxes_of(chosen) for name, chosen in some.items()}
+    px = {name: round(sum(1200**2 * b.area / 0.01 for b in frame.geometry)) for name, frame in frames.items()}
+    runs = {
+        "ours": lambda: shares.describe(GRID, some["ours"]),
+        "exactextract": lambda: exact_extract(str(path), frames["exactextract"], ["frac", "unique"]),
+        "rasterstats": lambda: zonal_stats(frames["rasterstats"], str(path), categorical=True, nodata=0),
+    }
+    show(medians(runs, min(repeats, 3)), px, "some tiles, 1 thread")
+    found = exact_extract(str(path), frames["exactextract"], ["frac", "unique"], output="pandas")
+    ours = shares.describe(GRID, some["ours"])
+    worst = 0.0
+    for k, (codes, fractions) in enumerate(zip(found["unique"], found["frac"], strict=True)):
+        for code, fraction in zip(codes, fractions, strict=True):
+            worst = max(worst, abs(float(ours[f"c_{shares.legend.label_of[int(code)]}"][k]) - fraction))
+    print(f"    largest difference of a share from exactextract: {worst:.5f}")
+
+
+def show(times: dict[str, tuple[float, float]], pixels: dict[str, int], title: str) -> None:
+    first = next(iter(times))
+    print(f"  {title:32} {'wall s':>8} {'CPU s':>8} {'Mpx/s':>8} {'Mpx/CPU s':>10} {'ours is':>9} {'by CPU':>8}")
+    for name, (wall, cpu) in times.items():
+        speed, by_cpu = pixels[name] / wall, pixels[name] / cpu
+        ratios = pixels[first] / times[first][0] / speed, pixels[first] / times[first][1] / by_cpu
+        print(
+            f"    {name:30} {wall:8.3f} {cpu:8.3f} {speed / 1e6:8,.0f} {by_cpu / 1e6:10,.0f}"
+            f" {ratios[0]:8.2f}x {ratios[1]:7.2f}x"
+        )
+
+
+def cover_globe(path: Path, legend: str) -> None:
+    """All tiles of the globe, block by block as an atlas is made."""
+    shares = ClassShares(name="c", raster=open_source(path), legend=load_legend(legend))
+    shares.describe(GRID, np.arange(2))
+    wall, cpu = time.perf_counter(), time.process_time()
+    for block in np.array_split(np.arange(GRID.size), 50):
+        shares.describe(GRID, block)
+    print(
+        f"\n{path.name}: all {GRID.size:,} tiles by areas in {time.perf_counter() - wall:.1f} s wall,"
+        f" {time.process_time() - cpu:.1f} s CPU"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("file", type=Path, help="an ESA WorldCover map")
+    parser.add_argument("--side", type=int, default=12288, help="rows and columns of the synthetic file")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--coarse", type=Path, help="a global map with pixels of about half a tile")
+    parser.add_argument("--legend", default="igbp", help="its legend")
+    arguments = parser.parse_args()
+    compare(arguments.file, arguments.repeats)
+    print(f"    peak memory of the process so far {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:,.0f} MiB")
+    with tempfile.TemporaryDirectory() as folder:
+        dense = Path(folder) / "dense.tif"
+        write_dense(dense, arguments.side)
+        compare(dense, arguments.repeats)
+    if arguments.coarse:
+        cover_globe(arguments.coarse, arguments.legend)
+
+
+if __name__ == "__main__":
+    main()

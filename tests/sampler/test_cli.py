@@ -1,0 +1,219 @@
+"""The commands as typed: what they say, and one clear line with nothing half-written for every bad input."""
+
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import rasterio
+
+from csmoe_sampler import cli
+from csmoe_sampler.config import load_config
+from csmoe_sampler.pipeline import Outputs, Runtime, build
+from services.http_files import Faults, serve_files
+
+LEGEND = """
+name = "three"
+title = "Three classes"
+source = "made up"
+licence = "none"
+nodata = [0]
+water = ["sea"]
+class = [
+    { label = "sea", codes = [1], group = "water", color = "#0000ff" },
+    { label = "wood", codes = [2], group = "land", color = "#00ff00" },
+    { label = "sand", codes = [3], group = "land", color = "#ffff00" },
+]
+"""
+
+
+def run(capsys, monkeypatch, *arguments):
+    """Exit code and what was said, of a command as the shell would run it."""
+    monkeypatch.setattr(sys, "argv", ["csmoe-sample", *map(str, arguments)])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    captured = capsys.readouterr()
+    return ended.value.code or 0, captured.out, captured.err
+
+
+def write_map(path, codes, *, crs="EPSG:4326", pixel=0.05, west=0.0, north=3.0, **options):
+    profile = {
+        "driver": "GTiff", "height": codes.shape[0], "width": codes.shape[1], "count": 1, "dtype": codes.dtype.name,
+        "crs": crs, "transform": rasterio.Affine(pixel, 0, west, 0, -pixel, north), "compress": "deflate",
+        "tiled": True, "blockxsize": 16, "blockysize": 16, **options,
+    }  # fmt: skip
+    with rasterio.open(path, "w", **profile) as dataset:
+        dataset.write(codes, 1)
+    return path
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """A box of 4 x 3 degrees with three classes and two climates, and everything that is wrong with others."""
+    folder = tmp_path_factory.mktemp("world")
+    rng = np.random.default_rng(8)
+    codes = rng.integers(1, 4, (60, 80)).astype(np.uint8)
+    write_map(folder / "cover.tif", codes)
+    write_map(folder / "climate.tif", np.where(codes > 2, 14, 3).astype(np.uint8))
+    write_map(folder / "utm.tif", codes, crs="EPSG:32631", pixel=5000.0, west=200000.0, north=400000.0)
+    write_map(folder / "lost.tif", codes, crs=None)
+    strange = codes.copy()
+    strange[7, 9:11] = 77
+    write_map(folder / "strange.tif", strange)
+    whole = (folder / "cover.tif").read_bytes()
+    (folder / "cut.tif").write_bytes(whole[: len(whole) // 2])
+    (folder / "three.toml").write_text(LEGEND)
+    (folder / "twice.toml").write_text(LEGEND.replace("codes = [3]", "codes = [2]"))
+    return folder
+
+
+def sources(world, *, cover="cover.tif", legend="three.toml"):
+    return ["--landcover", world / cover, "--legend", world / legend, "--climate", world / "climate.tif"]
+
+
+BAD_BUILDS = {
+    "unknown region": (["--region", "atlantis"], {}, ["region 'atlantis' is unknown", "ISO 3166"]),
+    "n of zero": (["--n", "0"], {}, ["n = 0", "greater than 0"]),
+    "n below zero": (["--n", "-5"], {}, ["n = -5", "greater than 0"]),
+    "more than there are": (["--n", "100000"], {}, ["100,000 were asked for", "lower --n"]),
+    "missing file": ([], {"cover": "none.tif"}, ["none.tif", "no such file"]),
+    "truncated raster": ([], {"cover": "cut.tif"}, ["cut.tif", "damaged or incomplete"]),
+    "projected CRS": ([], {"cover": "utm.tif"}, ["utm.tif", "EPSG:32631", "--reproject"]),
+    "no CRS": ([], {"cover": "lost.tif"}, ["lost.tif", "CRS"]),
+    "unknown code": ([], {"cover": "strange.tif"}, ["strange.tif", "77", "2"]),
+    "code given twice": ([], {"legend": "twice.toml"}, ["code 2 is given twice", "'wood'", "'sand'"]),
+    "no such legend": ([], {"legend": "none.toml"}, ["none.toml", "worldcover"]),
+    "no such scheduler": (["--scheduler", "tcp://127.0.0.1:9"], {}, ["tcp://127.0.0.1:9", "dask scheduler"]),
+    "no such catalogue": (["--stac-url", "http://127.0.0.1:9"], None, ["127.0.0.1:9"]),
+}
+
+
+@pytest.mark.parametrize("name", BAD_BUILDS)
+def test_bad_input_gives_one_line_and_writes_nothing(world, tmp_path, capsys, monkeypatch, name):
+    arguments, wrong, parts = BAD_BUILDS[name]
+    given = [] if wrong is None else sources(world, **wrong)
+    out = tmp_path / "out.parquet"
+    common = ["--region", "0,0,4,3", "--n", 50, "--out", out, "--quiet"]
+    code, _, said = run(capsys, monkeypatch, "build", *common, *given, *arguments)
+    assert code == 1
+    assert said.startswith("error: ")
+    assert said.count("\n") == 1
+    for part in parts:
+        assert part in said
+    assert not out.exists()
+    left = {path.name for path in tmp_path.rglob("*")}
+    assert left <= {"out.atlas.parquet", "_atlas.json", ".lock"}, "only the record of what was asked for may stay"
+
+
+def test_failing_catalogue(world, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("csmoe_sampler.remote.Patience.pause_s", lambda self, attempt: 0.0)
+    with serve_files(world, Faults(kinds=("503",), retry_after_s=0)) as server:
+        arguments = ["--stac-url", server.url, "--climate", world / "climate.tif", "--out", tmp_path / "out.parquet"]
+        code, _, said = run(capsys, monkeypatch, "build", "--region", "0,0,4,3", "--n", 5, *arguments)
+    assert (code, said.count("\n")) == (1, 1)
+    assert "503" in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_fills_up_and_is_freed(world, small_disk, capsys, monkeypatch):
+    command = ["build", "--region", "0,0,4,3", "--n", 300, *sources(world), "--out", small_disk / "out.parquet"]
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(bytes(shutil.disk_usage(small_disk).free - 24_000))
+    code, _, said = run(capsys, monkeypatch, *command, "--quiet")
+    assert code == 1
+    assert "the disk is full: free space, then run the same command again" in said
+    assert said.count("\n") == 1
+    assert not (small_disk / "out.parquet").exists()
+    assert not list(small_disk.rglob("*.tmp-*"))
+    ballast.unlink()
+    assert run(capsys, monkeypatch, *command, "--quiet", "--no-report")[0] == 0
+
+
+@pytest.fixture(scope="module")
+def sample(world, tmp_path_factory):
+    """A good build on that world."""
+    overrides = {
+        "region": "0,0,4,3",
+        "n": 300,
+        "landcover.source": [str(world / "cover.tif")],
+        "landcover.legend": str(world / "three.toml"),
+        "climate.source": str(world / "climate.tif"),
+    }
+    outputs = Outputs.beside(tmp_path_factory.mktemp("sample") / "out.parquet", report=False)
+    build(load_config(None, overrides), outputs, Runtime())
+    return outputs
+
+
+def test_an_atlas_of_another_grid(sample, world, tmp_path, capsys, monkeypatch):
+    arguments = ["--region", "0,0,4,3", "--n", 20, "--grid-km", 20, "--atlas", sample.atlas, *sources(world)]
+    code, _, said = run(capsys, monkeypatch, "build", *arguments, "--out", tmp_path / "o.parquet", "--quiet")
+    assert (code, said.count("\n")) == (1, 1)
+    assert "has tiles of 10 km" in said
+    assert "this run 20 km" in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_select_from_something_else(sample, tmp_path, capsys, monkeypatch):
+    code, _, said = run(capsys, monkeypatch, "select", tmp_path, "--n", 20)
+    assert (code, said.count("\n")) == (1, 1)
+    assert "is no atlas" in said
+
+
+def test_validate_names_a_broken_row(sample, tmp_path, capsys, monkeypatch):
+    assert run(capsys, monkeypatch, "validate", sample.manifest)[:2] == (0, f"{sample.manifest}: sound\n")
+    table = pq.read_table(sample.manifest)
+    weights = table["weight"].to_numpy().copy()
+    weights[17] = 0.5
+    broken = tmp_path / "broken.parquet"
+    pq.write_table(table.set_column(table.schema.get_field_index("weight"), "weight", [weights]), broken)
+    code, out, said = run(capsys, monkeypatch, "validate", broken)
+    assert code == 1
+    assert "weight" in out
+    assert "17" in out
+    assert said.count("\n") == 1
+
+
+def test_audit_of_a_point_list(sample, tmp_path, capsys, monkeypatch):
+    (tmp_path / "points.csv").write_text("lon,lat\n0.5,1.5\n0.51,1.51\n2.2,2.2\n100,10\n")
+    arguments = [tmp_path / "points.csv", "--atlas", sample.atlas, "--out", tmp_path / "audit.json"]
+    code, out, _ = run(capsys, monkeypatch, "audit", *arguments)
+    assert code == 0
+    assert "strata hit" in out
+    assert (tmp_path / "audit.json").stat().st_size > 100
+
+
+def test_plan_and_dry_run_cost_nothing(world, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    common = ["--region", "0,0,4,3", "--n", 50, *sources(world)]
+    for command in (["plan", *common], ["build", *common, "--dry-run"]):
+        code, out, _ = run(capsys, monkeypatch, *command)
+        assert code == 0
+        assert "landcover" in out
+        assert "disk" in out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_report_of_a_manifest(sample, tmp_path, capsys, monkeypatch):
+    code, out, _ = run(capsys, monkeypatch, "report", sample.manifest, "--out", tmp_path / "page.html", "--quiet")
+    assert code == 0
+    assert "page.html" in out
+    assert "<html" in (tmp_path / "page.html").read_text()
+
+
+@pytest.mark.parametrize(
+    "command", ["build", "describe", "select", "report", "plan", "validate", "audit", "demo earth", "demo quickstart"]
+)
+def test_every_command_has_help(command, capsys, monkeypatch):
+    code, out, _ = run(capsys, monkeypatch, *command.split(), "--help")
+    assert code == 0
+    assert out.splitlines()[0].startswith("Usage: csmoe-sample")
+
+
+def test_debug_gives_the_traceback():
+    command = [sys.executable, "-m", "csmoe_sampler", "build", "--region", "atlantis", "--debug"]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert answer.returncode == 1
+    assert "Traceback" in answer.stderr
+    assert "RegionError" in answer.stderr
