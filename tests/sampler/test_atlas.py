@@ -514,7 +514,7 @@ def test_a_killed_run_is_continued_to_the_byte(seed: int, tmp_path: Path) -> Non
     context.set_forkserver_preload(["csmoe_sampler.atlas", "pandas"])
     out = tmp_path / "killed"
     for region, names in (((900, 6000), ("landcover",)), ((0, 7000), ("landcover", "climate"))):
-        for changes in rng.integers(0, 9, size=3):
+        for changes in rng.integers(0, 9, size=2):
             before = _stamps(out)
             process = context.Process(target=describe_here, args=(out, region, names, 0.01))
             process.start()

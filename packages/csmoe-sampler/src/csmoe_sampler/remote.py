@@ -30,7 +30,7 @@ Result = TypeVar("Result")
 NOT_JSON = "answers something else than JSON: check the address"
 _CHUNK_BYTES = 1 << 20
 _BUSY = (429, 500, 502, 503, 504)
-_BROKEN = (requests.ConnectionError, requests.Timeout, ProtocolError, ReadTimeoutError)
+_BROKEN = (ProtocolError, ReadTimeoutError)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -30,13 +30,10 @@ class RasterRecord:
     item_id: str
     href: str
     """URL or local path, unsigned."""
-    bounds: Box
-    """Of the file where the item has the grid, else of the item's data."""
-    transform: tuple[float, float, float, float, float, float] | None
+    transform: tuple[float, ...] | None
     """Affine from (column, row) to (lon, lat); None where unknown, or in another CRS."""
-    shape: tuple[int, int] | None
+    shape: tuple[int, ...] | None
     """Rows and columns; None together with `transform`."""
-    nodata: float | None
 
 
 def to_record(item: Item, stac: StacConfig) -> RasterRecord:
@@ -55,22 +52,13 @@ def to_record(item: Item, stac: StacConfig) -> RasterRecord:
     fields = {**item["properties"], **asset}
     code = fields.get("proj:code") or f"EPSG:{fields.get('proj:epsg')}"
     transform, shape = fields.get("proj:transform"), fields.get("proj:shape")
-    record = RasterRecord(
+    known = code in _LON_LAT and transform is not None and shape is not None
+    return RasterRecord(
         item_id=item["id"],
         href=_checked_href(asset["href"], item),
-        bounds=_item_bounds(item),
-        transform=None,
-        shape=None,
-        nodata=_nodata(asset),
+        transform=tuple(float(number) for number in transform[:6]) if known else None,
+        shape=tuple(int(number) for number in shape) if known else None,
     )
-    if code not in _LON_LAT or transform is None or shape is None:
-        return record
-    a, b, c, d, e, f = (float(number) for number in transform[:6])
-    rows, cols = (int(number) for number in shape)
-    corners = [(a * x + b * y + c, d * x + e * y + f) for x in (0, cols) for y in (0, rows)]
-    lon, lat = zip(*corners, strict=True)
-    bounds = (min(lon), min(lat), max(lon), max(lat))
-    return replace(record, bounds=bounds, transform=(a, b, c, d, e, f), shape=(rows, cols))
 
 
 def _item_bounds(item: Item) -> Box:
@@ -78,12 +66,6 @@ def _item_bounds(item: Item) -> Box:
     if box is None or len(box) not in (4, 6):
         raise CatalogError(f"item {item['id']} has no usable 'bbox': ask the provider of the catalogue to add it")
     return (box[0], box[1], box[len(box) // 2], box[len(box) // 2 + 1])
-
-
-def _nodata(asset: Item) -> float | None:
-    bands = asset.get("bands") or asset.get("raster:bands") or [{}]
-    value = asset.get("nodata", bands[0].get("nodata"))
-    return None if value is None else float(value)
 
 
 def _checked_href(href: str, item: Item) -> str:

@@ -1,0 +1,57 @@
+"""Every Python and TOML block of the READMEs runs; every command they show exists."""
+
+import re
+import shlex
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from csmoe_sampler.config import BuildConfig
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", *sorted(ROOT.glob("packages/*/README.md"))]
+
+
+def blocks(language):
+    for page in PAGES:
+        for number, text in enumerate(re.findall(rf"```{language}\n(.*?)```", page.read_text(), re.DOTALL)):
+            yield pytest.param(text, id=f"{page.parent.name}-{number}")
+
+
+@pytest.mark.parametrize("text", list(blocks("python")))
+def test_python_blocks_give_what_their_comments_say(text):
+    names = {}
+    for line in text.splitlines():
+        code, _, said = line.partition("  # ")
+        if said:
+            assert repr(eval(code, names)).replace(", dtype='<U8'", "").replace(", dtype='<U12'", "") == said
+        else:
+            exec(code, names)
+
+
+@pytest.mark.parametrize("text", list(blocks("toml")))
+def test_toml_blocks_are_configurations(text):
+    BuildConfig.model_validate(tomllib.loads(text))
+
+
+def test_commands_exist():
+    from typer.main import get_command
+
+    from csmoe_sampler.cli import app
+
+    known = get_command(app).commands
+    shown = re.findall(r"csmoe-sample +(\w+)([^\n]*)", "\n".join(page.read_text() for page in PAGES))
+    assert len(shown) > 8
+    for name, rest in shown:
+        assert name in known
+        options = {option for parameter in known[name].params for option in parameter.opts}
+        for word in shlex.split(rest.split("   ")[0], comments=True):
+            if word.startswith("--"):
+                assert word in options, f"{name} has no {word}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.parent.name)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+        assert "://" in target or (page.parent / target).exists(), target
