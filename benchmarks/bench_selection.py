@@ -42,10 +42,11 @@ class Legend:
 def fields(rng: np.random.Generator, place: np.ndarray, num_fields: int) -> np.ndarray:
     """(n, num_fields) smooth random fields at points (n, 3) of the unit sphere: plane waves of 6000 to 30 km."""
     result = np.zeros((len(place), num_fields), np.float32)
-    for wave in np.geomspace(3, 600, 24):
+    for wave in np.geomspace(3, 600, 10):
         direction = rng.normal(size=(3, num_fields))
-        phase = place @ (direction * wave / np.linalg.norm(direction, axis=0)) + rng.uniform(0, 2 * np.pi, num_fields)
-        result += np.sin(phase).astype(np.float32) * np.float32(wave**-0.35)
+        turn = (direction * wave / np.linalg.norm(direction, axis=0)).astype(np.float32)
+        phase = place @ turn + rng.uniform(0, 2 * np.pi, num_fields).astype(np.float32)
+        result += np.sin(phase) * np.float32(1.5 * wave**-0.35)
     return result
 
 
@@ -63,7 +64,7 @@ def population(num_tiles: int, seed: int = 0) -> tuple[Features, Strata]:
     tiles = np.arange(grid.size)
     lon, lat = grid.centre(tiles)
     x, y = np.radians(lon), np.radians(lat)
-    place = np.stack([np.cos(y) * np.cos(x), np.cos(y) * np.sin(x), np.sin(y)], axis=1)
+    place = np.stack([np.cos(y) * np.cos(x), np.cos(y) * np.sin(x), np.sin(y)], axis=1).astype(np.float32)
     covers = np.empty((len(tiles), NUM_COVERS), np.float32)
     climates = np.empty((len(tiles), NUM_CLIMATES), np.float32)
     centres = np.linspace(-1.4, 1.4, NUM_CLIMATES)

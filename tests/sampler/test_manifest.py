@@ -392,6 +392,11 @@ def test_every_violation_is_named(manifest, case):
         assert any(line.startswith(text) for text in expected), f"nobody expected: {line}"
 
 
+def test_no_rows_are_no_manifest(manifest):
+    empty = Manifest(table=manifest.table.slice(0, 0), metadata=manifest.metadata)
+    assert [str(violation) for violation in validate(empty)] == ["rows: found 0, expected one or more"]
+
+
 def test_a_whole_column_is_one_violation(manifest):
     found = validate(changed("weight", lambda array: array * 2)(manifest))
     assert len(found) == 1

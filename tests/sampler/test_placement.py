@@ -70,6 +70,23 @@ def test_centres_belong_to_the_tiles_of_the_look_up(case):
     assert np.array_equal(labels_of(placed, lattice), locate_centres(lattice, grid))
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_centres_on_edges_of_tiles(seed):
+    """Strips along a meridian and a parallel, with rounding alone deciding at nearly every tile."""
+    random = np.random.default_rng(seed)
+    grid = [COARSE_GRID, TileGrid(100.0, 80.0)][seed % 2]
+    row = int(random.integers(grid.row_first + 2, grid.row_last - 2))
+    high, wide = grid.step_deg / random.integers(16, 22), 360 / grid.num_cols(row) / random.integers(22, 40)
+    north = float((row + 1) * grid.step_deg + high / 2)
+    west = float(random.integers(-20, 20) * 360 / grid.num_cols(row) - wide / 2)
+    for lattice in (
+        Lattice(west, north + high * round((88 - north) / high), wide, high, round(176 / high), 3),
+        Lattice(west - 180 * (seed % 3 == 0), north, wide, high, 3, round(350 / wide)),
+    ):
+        placed = place(lattice, all_boxes(grid, lattice), by_centres=True)
+        assert np.array_equal(labels_of(placed, lattice), locate_centres(lattice, grid))
+
+
 @pytest.mark.parametrize("west", [-180.0, 0.0, -180.05, -200.0])
 @pytest.mark.parametrize("num_cols", [3600, 3601, 3650])
 def test_a_global_raster_is_cut_inside_tiles(west, num_cols):

@@ -92,6 +92,11 @@ class Window(NamedTuple):
         """Rows and columns."""
         return self.row_stop - self.row_start, self.col_stop - self.col_start
 
+    @property
+    def num_px(self) -> int:
+        """Pixels."""
+        return (self.row_stop - self.row_start) * (self.col_stop - self.col_start)
+
 
 @dataclass(frozen=True, slots=True)
 class TileBoxes:
@@ -258,13 +263,13 @@ def _cosine_units(lattice: Lattice, boxes: TileBoxes, row_start: Int64, row_stop
 
 
 def _height_shares(lattice: Lattice, boxes: TileBoxes, band_tile: Int64, row_start: Int64, row_stop: Int64) -> Float64:
-    """Share of the band's height in sin(latitude) that each of its rows covers."""
+    """Share of the band's height in sin(latitude) that each of its rows covers; by rounding it may be negative."""
     length = row_stop - row_start
     row = expand_runs(row_start, row_stop)
     south, north = np.repeat(boxes.south[band_tile], length), np.repeat(boxes.north[band_tile], length)
     top = np.minimum(lattice.north - row * lattice.height_deg, north)
     bottom = np.maximum(lattice.north - (row + 1) * lattice.height_deg, south)
-    return np.maximum(_sine_rise(bottom, top) / _sine_rise(south, north), 0.0)
+    return _sine_rise(bottom, top) / _sine_rise(south, north)
 
 
 def _sine_rise(south: Float64, north: Float64) -> Float64:

@@ -120,7 +120,7 @@ def _open(url: str, patience: Patience) -> Iterator[StacApiIO]:
             raise CatalogError(f"STAC catalogue {url} {reason}") from error
         except json.JSONDecodeError as error:
             raise CatalogError(f"STAC catalogue {url} {NOT_JSON}") from error
-        except (KeyError, STACError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, STACError) as error:
             raise CatalogError(f"STAC catalogue {url} answers malformed STAC ({error}): check it") from error
         except FileNotFoundError as error:
             raise CatalogError(f"STAC catalogue {url}: there is no file {error.filename}") from error

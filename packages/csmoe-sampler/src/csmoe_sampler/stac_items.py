@@ -1,4 +1,4 @@
-"""STAC items as the files of a raster: addresses, grids, boxes."""
+"""STAC items: the file and the grid of an asset, addresses, boxes."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def to_record(item: Item, stac: StacConfig) -> RasterRecord:
     """The record of an item's file; `item["self"]` is the address that its hrefs are relative to.
 
     Raises:
-        CatalogError: The item lacks the asset or a box, or its href must not be read.
+        CatalogError: The item lacks the asset, or its href must not be read.
     """
     assets = item["assets"]
     if stac.asset not in assets:
@@ -52,12 +52,13 @@ def to_record(item: Item, stac: StacConfig) -> RasterRecord:
     fields = {**item["properties"], **asset}
     code = fields.get("proj:code") or f"EPSG:{fields.get('proj:epsg')}"
     transform, shape = fields.get("proj:transform"), fields.get("proj:shape")
-    known = code in _LON_LAT and transform is not None and shape is not None
+    if code not in _LON_LAT or transform is None or shape is None:
+        transform = shape = None
     return RasterRecord(
         item_id=item["id"],
         href=_checked_href(asset["href"], item),
-        transform=tuple(float(number) for number in transform[:6]) if known else None,
-        shape=tuple(int(number) for number in shape) if known else None,
+        transform=None if transform is None else tuple(float(number) for number in transform[:6]),
+        shape=None if shape is None else tuple(int(number) for number in shape),
     )
 
 

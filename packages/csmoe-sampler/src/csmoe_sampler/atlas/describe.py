@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 from distributed import Client
 
@@ -40,18 +41,20 @@ def describe_tiles(
         StorageError: The disk is full, or another process writes to `out`; what is there stays good.
         SamplerError: What a descriptor or the cluster raises.
     """
+    assert (np.diff(tiles) > 0).all(), "tiles must ascend"
     extend_atlas(out, grid, descriptors, tiles)  # refuses before the folder is touched
     with Lock(out):
         atlas = extend_atlas(out, grid, descriptors, tiles)
         blocks = find_missing(atlas, descriptors, tiles)
         save_atlas(atlas)
-        total = sum(block.num_tiles for block in blocks)
-        if 0 < total < tiles.size:
-            progress.note(f"{out} has {tiles.size - total:,} of {tiles.size:,} tiles already")
-        progress.start("describe", total, "tiles")
-        for num_tiles in _run(atlas, descriptors, blocks, client):
-            progress.advance(num_tiles)
-        progress.finish()
+        there = tiles.size - sum(block.fresh.size for block in blocks)
+        if there:
+            progress.note(f"{out} has {there:,} of {tiles.size:,} tiles already")
+        if blocks:
+            progress.start("describe", sum(block.num_tiles for block in blocks), "tiles")
+            for num_tiles in _run(atlas, descriptors, blocks, client):
+                progress.advance(num_tiles)
+            progress.finish()
     return atlas
 
 

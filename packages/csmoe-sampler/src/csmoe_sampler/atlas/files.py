@@ -159,8 +159,10 @@ def write_part(atlas: Atlas, block: str, descriptors: Iterable[str], seen: TileS
     """Writes a part, the same bytes for the same rows however they came about; raises StorageError."""
     digests = {d.name: d.digest for d in atlas.descriptors if d.name in set(descriptors)}
     metadata = _identity(atlas, block) | {"descriptors": digests, "tiles": seen.text}
-    ordered = rows.select([name for name in atlas.columns if name in rows.column_names]).sort_by("tile")
-    write_parquet(ordered, atlas.part(block), {_KEY: metadata})
+    rows = rows.select([name for name in atlas.columns if name in rows.column_names])
+    if (np.diff(rows["tile"].to_numpy()) < 0).any():
+        rows = rows.sort_by("tile")
+    write_parquet(rows, atlas.part(block), {_KEY: metadata})
 
 
 def table_of(columns: dict[str, Any], dtypes: dict[str, str]) -> pa.Table:

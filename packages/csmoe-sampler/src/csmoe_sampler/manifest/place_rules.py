@@ -48,8 +48,7 @@ def _places(rows: Rows) -> Iterator[Violation]:
 
 
 def _geometries(rows: Rows) -> Iterator[Violation]:
-    shapes = shapely.from_wkb(rows["geometry"], on_invalid="ignore")
-    placed = rows.placed
+    shapes, placed = rows.shapes, rows.placed
     expected = rows.footprints.geometry
     same = shapely.equals_exact(shapes[placed], expected, DEGREE_TOLERANCE)
     other = np.flatnonzero(~same)  # the same ring may begin at another corner
@@ -60,7 +59,7 @@ def _geometries(rows: Rows) -> Iterator[Violation]:
 
 
 def _boxes(rows: Rows) -> Iterator[Violation]:
-    expected = shapely.bounds(shapely.from_wkb(rows["geometry"], on_invalid="ignore"))
+    expected = shapely.bounds(rows.shapes)
     column = rows.manifest.table["bbox"].combine_chunks()
     found = np.column_stack([_child(column, edge) for edge in ("xmin", "ymin", "xmax", "ymax")])
     known = ~np.isnan(expected).any(axis=1)

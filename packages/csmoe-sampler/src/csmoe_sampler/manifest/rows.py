@@ -11,9 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+import shapely
 
 from csmoe_sampler.errors import GridError
-from csmoe_sampler.footprints import Footprints
+from csmoe_sampler.footprints import Footprints, Geometries
 from csmoe_sampler.grid import TileGrid
 from csmoe_sampler.manifest.schema import Manifest
 from csmoe_sampler.types import Bool, Int64
@@ -114,6 +115,12 @@ class Rows:
     def placed(self) -> Int64:
         """Rows whose `tile_id` is a tile of the grid."""
         return np.flatnonzero(self.tiles >= 0)
+
+    @cached_property
+    def shapes(self) -> Geometries:
+        """The geometries, None where one cannot be read."""
+        shapes: Geometries = shapely.from_wkb(self["geometry"], on_invalid="ignore")
+        return shapes
 
     @cached_property
     def footprints(self) -> Footprints:

@@ -53,6 +53,9 @@ def _violations(manifest: Manifest) -> Iterator[Violation]:
     unusable = {violation.column for violation in wrong_metadata}
     if unusable & {"csmoe.grid", "csmoe.legends", "csmoe.strata", "csmoe.config"}:
         return  # nothing can be held against a grid, legend, table or configuration that is not there
+    if not len(manifest):
+        yield Violation.of_file("rows", 0, "one or more")
+        return
     schema = schema_for(manifest.landcover_labels)
     sound: set[str] = set()
     for violation, name in _column_violations(manifest.table, schema, manifest.metadata["extra_columns"]):

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
+from itertools import islice
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -80,7 +81,6 @@ class RasterReader:
         self.href = href
         self.name = name_of(href)
         self._view = view
-        self._buffer = np.empty(0, np.uint8)
         self._open_files = ExitStack()
         self._settings = ExitStack()
         self._entered = False
@@ -115,20 +115,20 @@ class RasterReader:
         remote = is_remote(self.href)
         most_bytes = _REMOTE_WINDOW_BYTES if remote else _LOCAL_WINDOW_BYTES
         most_px = most_bytes // np.dtype(self.header.dtype).itemsize
-        windows = plan_windows(placed, self.header.block_shape, most_px, whole_runs)
+        windows = list(plan_windows(placed, self.header.block_shape, most_px, whole_runs))
+        most_px = max([LANES, *(window.num_px for window in windows)])
+        buffers = [np.empty(most_px, self.header.dtype) for _ in range(2 if remote else 1)]
         if not remote:
             for window in windows:
-                yield window, self.read(window, self._reused(window))
+                yield window, self.read(window, buffers[0])
             return
         with ThreadPoolExecutor(1) as ahead:
-            pending = None
+            reads = (ahead.submit(self.read, window, buffers[k % 2]) for k, window in enumerate(windows))
+            coming = list(islice(reads, 1))
             for window in windows:
-                coming = ahead.submit(self.read, window, self._fresh(window))
-                if pending is not None:
-                    yield pending[0], pending[1].result()
-                pending = window, coming
-            if pending is not None:
-                yield pending[0], pending[1].result()
+                pixels = coming.pop().result()
+                coming.extend(islice(reads, 1))
+                yield window, pixels
 
     def read(self, window: Window, pixels: Pixels) -> Pixels:
         """`pixels`, the beginning of which now holds those of `window`."""
@@ -175,16 +175,6 @@ class RasterReader:
                         f"raster {self.name}: leaves out blocks (at row {row * rows}, column {col * cols}) and declares no"
                         " no-data value for them: add one with `gdal_edit.py -a_nodata`"
                     )
-
-    def _fresh(self, window: Window) -> Pixels:
-        rows, cols = window.shape
-        return np.zeros(max(rows * cols, LANES), self.header.dtype)
-
-    def _reused(self, window: Window) -> Pixels:
-        rows, cols = window.shape
-        if self._buffer.dtype != self.header.dtype or self._buffer.size < rows * cols:
-            self._buffer = self._fresh(window)
-        return self._buffer
 
     def _open(self) -> Any:
         self.close()

@@ -139,7 +139,5 @@ class ReportData:
     weights: Weights
     splits: SplitTable
     layers: MapLayers
-    entropy_bits: float
-    """Shannon entropy of the rows over the strata."""
     config_toml: str
     """The configuration as the command line reads it."""

@@ -189,9 +189,10 @@ def _mean_note(data: ReportData) -> str:
     behind = [size for size, own, other in zip(curve.sizes, curve.mean, curve.random_mean, strict=True) if own > other]
     if data.metadata["objective"] != "diverse" or not behind:
         return ""
+    nearer = all(own <= other for own, other in zip(curve.radius, curve.random_radius, strict=True))
     return (
-        f" Farthest-first takes the unusual before the typical: up to {count(max(behind))} tiles, the "
-        "average candidate has a nearer tile in a random sample, while the farthest one has it here."
+        f" Farthest-first takes the unusual before the typical: up to {count(max(behind))} tiles, the average candidate "
+        f"has a nearer tile in a random sample{', while the farthest one has it here' if nearer else ''}."
     )
 
 

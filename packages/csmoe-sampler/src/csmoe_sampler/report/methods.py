@@ -45,7 +45,7 @@ _OBJECTIVES = {
 _REFERENCES = (
     (
         "Francis, A., Czerkawski, M. (2024). Major TOM: Expandable datasets for Earth observation. IGARSS 2024.",
-        "https://doi.org/10.1109/IGARSS53475.2024.10640760",
+        "https://arxiv.org/abs/2402.12095",
     ),
     (
         "Beck, H. E., McVicar, T. R., Vergopolan, N., et al. (2023). High-resolution (1 km) Köppen-Geiger maps for "

@@ -1,4 +1,4 @@
-"""Palette PNG images, written by hand: 200 lines of a plotting library's work for a map of coloured cells."""
+"""Palette PNG images: all that a map of coloured cells needs of a plotting library."""
 
 from __future__ import annotations
 

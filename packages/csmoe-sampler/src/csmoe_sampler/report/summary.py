@@ -15,7 +15,7 @@ from csmoe_sampler.errors import ManifestError
 from csmoe_sampler.grid_rows import EARTH_RADIUS_KM
 from csmoe_sampler.manifest import Manifest
 from csmoe_sampler.manifest.schema import SPLITS, LegendClasses
-from csmoe_sampler.metrics import effective_sample_size, entropy, mean_shares
+from csmoe_sampler.metrics import effective_sample_size, mean_shares
 from csmoe_sampler.population import Population, class_shares
 from csmoe_sampler.progress import NoProgress, Progress
 from csmoe_sampler.report.comparison import compare, cover, draw_rivals, follow_prefixes, prefix_sizes
@@ -78,7 +78,6 @@ def summarise(manifest: Manifest, population: Population, progress: Progress | N
             num_splits=len(SPLITS),
             tile_km=manifest.grid.spacing_km,
         ),
-        entropy_bits=entropy([line["taken"] for line in manifest.metadata["strata"]]),
         config_toml=config.to_toml(),
     )
 

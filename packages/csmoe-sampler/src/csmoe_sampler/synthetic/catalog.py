@@ -21,6 +21,7 @@ _STAC_VERSION = "1.0.0"
 _EXTENSIONS = "https://stac-extensions.github.io"
 _COG = "image/tiff; application=geotiff; profile=cloud-optimized"
 _START, _END = "2021-01-01T00:00:00Z", "2021-12-31T23:59:59Z"
+_COVERAGE = (-180.0, -60.0, 180.0, 84.0)
 _METRES_PER_DEG = 111_319.49
 _TITLES = {
     10: "Tree cover",
@@ -68,7 +69,7 @@ def _catalog() -> dict[str, Any]:
 
 
 def _collection(items: Sequence[dict[str, Any]], tile_px: int) -> dict[str, Any]:
-    boxes = [item["bbox"] for item in items]
+    boxes = [item["bbox"] for item in items] or [_COVERAGE]
     union = [min(b[0] for b in boxes), min(b[1] for b in boxes), max(b[2] for b in boxes), max(b[3] for b in boxes)]
     asset = {key: value for key, value in _map_asset(tile_px).items() if not key.startswith("proj:")}
     return {

@@ -125,7 +125,7 @@ def _welcome(height: float, warmest: float, wetness: float) -> float:
 
 @njit(cache=True, nogil=True)
 def _settled(x: float, y: float, z: float, crowd: float, key: np.uint32) -> np.uint8:
-    """Towns, at most one in a cube of 24 km, and fields in parcels of 300 m."""
+    """Towns, at most one in a cube of 24 km, with ragged edges, and fields in parcels of 300 m."""
     scale = EARTH_KM / 24.0
     p, q, r = x * scale, y * scale, z * scale
     town = cell_hash(p, q, r, np.uint32(key + TOWNS))

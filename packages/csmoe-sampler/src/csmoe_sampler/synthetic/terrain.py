@@ -143,7 +143,7 @@ def _places(table: Float64) -> Float64:
 
 
 def _segments(table: Float64) -> Float64:
-    """Rows (start xyz, end xyz, half width in radii, height) of the ranges."""
+    """Rows (start xyz, end xyz, half width in Earth radii, height) of the ranges."""
     starts, ends = unit_vectors(table[:, 0], table[:, 1]).T, unit_vectors(table[:, 2], table[:, 3]).T
     return np.column_stack((starts, ends, [sine_cosine(width)[0] for width in table[:, 4]], table[:, 5]))
 
@@ -173,6 +173,7 @@ def _closeness(points: Float64, cores: Float64) -> Float64:
 
 @njit(cache=True, nogil=True)
 def _dome_heights(points: Float64, domes: Float64) -> Float64:
+    """Height of the highest dome, flat on top."""
     x, y, z = points
     height = np.zeros(x.shape[0])
     for i in range(domes.shape[0]):
