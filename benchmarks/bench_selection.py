@@ -149,7 +149,7 @@ def run_radius(num_tiles: int, n: int) -> dict[str, float]:
 
 
 def run_fpsample(num_tiles: int, n: int) -> dict[str, float]:
-    """fpsample's fastest variant takes at most 8 dimensions: the 8 widest columns for both."""
+    """Beside fpsample, whose fastest variant takes at most 8 dimensions: the 8 widest columns for both."""
     import fpsample
 
     features, _ = population(num_tiles)

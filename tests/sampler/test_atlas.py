@@ -23,10 +23,13 @@ from hypothesis import strategies as st
 from csmoe_sampler.atlas import Atlas, describe_tiles, open_atlas, plan_blocks, read_atlas
 from csmoe_sampler.atlas.lattice import block_edge, cut_blocks
 from csmoe_sampler.atlas.tile_sets import TileSet
+from csmoe_sampler.descriptors import ClassShares
 from csmoe_sampler.engine import open_client
 from csmoe_sampler.errors import AtlasError, LegendError, StorageError
 from csmoe_sampler.grid import TileGrid
+from csmoe_sampler.legend import load_legend
 from csmoe_sampler.progress import NoProgress, Progress
+from csmoe_sampler.rasters import open_source
 from csmoe_sampler.types import Int64, ReadCost
 from sampler.atlas_fakes import FakeShares, describe_here
 from sampler.conftest import DaskCluster
@@ -547,6 +550,25 @@ def test_a_worker_may_be_killed_on_the_way(dask_cluster: DaskCluster, whole: Pat
     assert doomed.wait() == -signal.SIGKILL
     assert counter.done == ALL.size
     assert _bytes(tmp_path / "a") == _bytes(whole)
+
+
+def test_real_maps_do_not_depend_on_the_blocks(
+    shared_data: Path, client: Client, dask_cluster: DaskCluster, tmp_path: Path
+) -> None:
+    grid = TileGrid(40.0)
+    koppen = shared_data / "koppen" / "koppen_geiger_0p5.tif"
+    climate = ClassShares(name="climate", raster=open_source([str(koppen)]), legend=load_legend("koppen"))
+    texture = FakeShares(name="texture", pixel_deg=0.0006)
+    tiles = grid.in_box(grid.row_first, grid.row_last + 1, 120, -130)  # over the antimeridian
+    assert block_edge(grid, [climate]) > block_edge(grid, [climate, texture])
+    for out, descriptors in (("wide", [climate]), ("narrow", [climate, texture])):
+        describe_tiles(tiles, grid, descriptors, tmp_path / out, client=client, progress=NoProgress())
+    with open_client(dask_cluster.address) as remote:
+        describe_tiles(tiles, grid, [climate], tmp_path / "remote", client=remote, progress=NoProgress())
+    assert _bytes(tmp_path / "remote") == _bytes(tmp_path / "wide")
+    table = read_atlas(tmp_path / "wide")
+    assert 2000 < table.num_rows < tiles.size
+    assert read_atlas(tmp_path / "narrow", table.column_names).equals(table)
 
 
 def test_a_full_disk_stops_the_run_and_space_lets_it_go_on(client: Client, whole: Path, small_disk: Path) -> None:

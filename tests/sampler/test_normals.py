@@ -8,10 +8,10 @@ import rasterio
 import xarray as xr
 from affine import Affine
 
-from csmoe_sampler.class_map import classified_map
 from csmoe_sampler.errors import ConfigError, RasterError, StorageError
 from csmoe_sampler.koppen import classify
-from csmoe_sampler.normals import Normals, _parse_unit, open_normals, open_terraclimate
+from csmoe_sampler.normals import Normals, classified_map, open_normals, open_terraclimate
+from csmoe_sampler.normals.opening import _parse_unit
 from csmoe_sampler.progress import NoProgress
 from csmoe_sampler.remote import Patience
 from services.http_files import Faults, serve_files

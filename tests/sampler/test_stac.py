@@ -13,13 +13,12 @@ import pytest
 import rasterio
 from rasterio.windows import Window
 
-from csmoe_sampler import stac as stac_module
 from csmoe_sampler.config import StacConfig
 from csmoe_sampler.errors import CatalogError
 from csmoe_sampler.rasters import RasterSource
 from csmoe_sampler.remote import Patience, Signer, planetary_computer_signer
-from csmoe_sampler.stac import Search, search
-from csmoe_sampler.stac_items import to_record
+from csmoe_sampler.stac import Search, catalogue, search
+from csmoe_sampler.stac.items import to_record
 from services.http_files import Faults, FileServer, no_proxy, serve_files
 from services.stac_server import serve_stac
 
@@ -137,7 +136,7 @@ def test_api_search_keeps_one_version_and_the_grid_of_the_file(api: str, cogs: F
 
 def test_all_pages_are_read(api: str, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = search(StacConfig(url=api), patience=QUICK)
-    monkeypatch.setattr(stac_module, "_PAGE_ITEMS", 4)
+    monkeypatch.setattr(catalogue, "_PAGE_ITEMS", 4)
     assert search(StacConfig(url=api), patience=QUICK) == whole
     assert ids(whole) == sorted(ids(whole))
     assert len(whole.records) == whole.provenance["items"] == 21
@@ -444,10 +443,10 @@ def test_hrefs_are_signed_late_once_a_container(tmp_path: Path, genuine: list[di
     items = [moved(genuine[1], step) for step in range(3)]
     for item in items:
         item["assets"] = {"map": {**item["assets"]["map"], "href": BLOB}}
-    catalogue = write(tmp_path / "items.json", {"type": "FeatureCollection", "features": items})
+    path = write(tmp_path / "items.json", {"type": "FeatureCollection", "features": items})
     write_token(tmp_path, "sig=one", 3000)
     with serve_files(tmp_path) as server:
-        found = search(StacConfig(url=str(catalogue)), sign_endpoint=f"{server.url}/token/")
+        found = search(StacConfig(url=str(path)), sign_endpoint=f"{server.url}/token/")
         assert {record.href for record in found.records} == {BLOB}
         assert server.requests == []
         sign = pickle.loads(pickle.dumps(found.sign))
@@ -481,6 +480,6 @@ def test_sign_endpoint_without_tokens(tmp_path: Path) -> None:
 
 
 def test_only_the_planetary_computer_is_signed_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert stac_module._signer(StacConfig().url, None) == planetary_computer_signer()
-    assert stac_module._signer("https://earth-search.aws.element84.com/v1", None) is None
-    assert stac_module._signer("https://planetarycomputer.microsoft.com.example.org/stac", None) is None
+    assert catalogue._signer(StacConfig().url, None) == planetary_computer_signer()
+    assert catalogue._signer("https://earth-search.aws.element84.com/v1", None) is None
+    assert catalogue._signer("https://planetarycomputer.microsoft.com.example.org/stac", None) is None

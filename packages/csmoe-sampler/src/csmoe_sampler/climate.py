@@ -14,10 +14,9 @@ from typing import Any
 
 import pooch
 
-from csmoe_sampler.class_map import classified_map
 from csmoe_sampler.config import ClimateConfig
 from csmoe_sampler.errors import CatalogError, ConfigError
-from csmoe_sampler.normals import Normals, open_normals, open_terraclimate
+from csmoe_sampler.normals import Normals, classified_map, open_normals, open_terraclimate
 from csmoe_sampler.progress import Progress
 from csmoe_sampler.remote import Patience, PatientSession, download, read_json
 from csmoe_sampler.storage import Lock, atomic_path, file_digest, write_json

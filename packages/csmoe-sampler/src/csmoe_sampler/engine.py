@@ -13,6 +13,7 @@ from uuid import uuid4
 import dask.config
 from dask.system import CPU_COUNT
 from distributed import Client, Future, KilledWorker, LocalCluster, as_completed
+from distributed.utils import silence_logging_cmgr
 
 from csmoe_sampler.errors import ConfigError, SamplerError
 
@@ -38,7 +39,8 @@ def open_client(scheduler: str | None = None, workers: int | None = None) -> Ite
         with _local_cluster(workers or CPU_COUNT) as cluster, Client(cluster, set_as_default=False) as client:
             yield client
     else:
-        with _connect(scheduler) as client:
+        # What goes wrong is said by our errors; Dask would print the traceback of every attempt to connect.
+        with silence_logging_cmgr(logging.CRITICAL), _connect(scheduler) as client:
             _check_cluster(client, scheduler)
             yield client
 

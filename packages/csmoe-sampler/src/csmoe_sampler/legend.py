@@ -101,8 +101,9 @@ class Legend:
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Legend:
         """The legend that `to_json` has written."""
-        frozen = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
-        return cls(**{**frozen, "codes": tuple(tuple(codes) for codes in values["codes"])})
+        frozen: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        frozen["codes"] = tuple(tuple(codes) for codes in values["codes"])
+        return cls(**frozen)
 
 
 def shipped_legends() -> list[str]:

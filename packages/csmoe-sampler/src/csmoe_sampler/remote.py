@@ -154,7 +154,8 @@ def _append(url: str, path: Path, have: int, session: requests.Session, advance:
     if have:
         headers["Range"] = f"bytes={have}-"
     with session.get(url, headers=headers, stream=True) as response:
-        response.raise_for_status()
+        if response.status_code not in (requests.codes.ok, requests.codes.partial_content):
+            raise requests.HTTPError(response=response)
         resumed = response.status_code == requests.codes.partial_content
         with path.open("ab" if resumed else "wb") as file:
             while chunk := response.raw.read1(_CHUNK_BYTES):  # what has come is kept when the rest does not

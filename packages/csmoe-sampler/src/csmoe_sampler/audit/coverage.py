@@ -16,7 +16,7 @@ from csmoe_sampler.errors import ConfigError
 from csmoe_sampler.metrics import effective_sample_size, jensen_shannon, total_variation
 from csmoe_sampler.population import population_of
 from csmoe_sampler.strata import UNKNOWN, Classes
-from csmoe_sampler.types import Int64
+from csmoe_sampler.types import Int16, Int64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,10 +148,7 @@ def audit(places: Places, atlas: pa.Table, config: BuildConfig, legends: Mapping
     strata = population.strata
     counts = np.bincount(strata.of_tile[rows], minlength=len(strata)).astype(np.int64)
     climates, covers = ((*legends[name].labels, UNKNOWN) for name in ("climate", "landcover"))
-    cells = (population.climate % len(climates)) * np.int64(len(covers)) + population.landcover % len(covers)
     shape = (len(climates), len(covers))
-    whole = np.bincount(cells, minlength=shape[0] * shape[1]).reshape(shape)
-    part = np.bincount(cells[rows], minlength=shape[0] * shape[1]).reshape(shape)
     return Audit(
         by=places.by,
         num_places=len(places),
@@ -165,13 +162,19 @@ def audit(places: Places, atlas: pa.Table, config: BuildConfig, legends: Mapping
         strata=_coverage(strata.labels, strata.size, counts, config),
         climates=climates,
         landcovers=covers,
-        population=tuple(map(tuple, whole.tolist())),
-        sample=tuple(map(tuple, part.tolist())),
+        population=_cells(population.climate, population.landcover, shape),
+        sample=_cells(population.climate[rows], population.landcover[rows], shape),
         share_covered=float(strata.size[counts > 0].sum() / len(population)),
         effective_tiles=effective_sample_size((strata.size / np.maximum(counts, 1))[strata.of_tile[rows]]),
         divergence_bits=jensen_shannon(counts / len(hits), strata.size / len(population)),
         displaced_share=total_variation(counts / len(hits), strata.size / len(population)),
     )
+
+
+def _cells(climate: Int16, landcover: Int16, shape: tuple[int, int]) -> tuple[tuple[int, ...], ...]:
+    """Tiles per climate and land cover; negative positions are the last, `unknown`."""
+    cell = (climate % shape[0]) * np.int64(shape[1]) + landcover % shape[1]
+    return tuple(map(tuple, np.bincount(cell, minlength=shape[0] * shape[1]).reshape(shape).tolist()))
 
 
 def _coverage(labels: tuple[str, ...], size: Int64, counts: Int64, config: BuildConfig) -> tuple[StratumCoverage, ...]:

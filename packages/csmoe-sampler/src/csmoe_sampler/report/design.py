@@ -191,8 +191,8 @@ def _mean_note(data: ReportData) -> str:
         return ""
     nearer = all(own <= other for own, other in zip(curve.radius, curve.random_radius, strict=True))
     return (
-        f" Farthest-first takes the unusual before the typical: up to {count(max(behind))} tiles, the average candidate "
-        f"has a nearer tile in a random sample{', while the farthest one has it here' if nearer else ''}."
+        f" Farthest-first takes the unusual before the typical: up to {count(max(behind))} tiles, the average "
+        f"candidate has a nearer tile in a random sample{', while the farthest one has it here' if nearer else ''}."
     )
 
 

@@ -63,10 +63,7 @@ def summarise(manifest: Manifest, population: Population, progress: Progress | N
         matrix=_matrix(manifest, population, rows),
         climate=_climate_balance(manifest, population, rows),
         landcover=_landcover_balance(manifest, population, rows),
-        strata=tuple(
-            Stratum(name=line.pop("stratum"), reason=line.pop("reason") or "", **line)
-            for line in map(dict, manifest.metadata["strata"])
-        ),
+        strata=_strata(manifest),
         comparison=compare(rivals, coverings, population),
         prefixes=follow_prefixes(coverings, sizes, strata_of_rows),
         weights=_weights(manifest.column("weight")),
@@ -79,6 +76,13 @@ def summarise(manifest: Manifest, population: Population, progress: Progress | N
             tile_km=manifest.grid.spacing_km,
         ),
         config_toml=config.to_toml(),
+    )
+
+
+def _strata(manifest: Manifest) -> tuple[Stratum, ...]:
+    return tuple(
+        Stratum(name=line.pop("stratum"), reason=line.pop("reason") or "", **line)
+        for line in map(dict, manifest.metadata["strata"])
     )
 
 

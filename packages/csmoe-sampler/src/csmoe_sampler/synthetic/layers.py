@@ -55,8 +55,8 @@ class Layer:
 
     def values(self, row: int, rows: int) -> Values:
         """(bands, rows, width) from a row on."""
-        lon = self.west + (np.arange(self.width) + 0.5) * self.pixel_deg
-        lat = self.north - (np.arange(row, row + rows) + 0.5) * self.pixel_deg
+        lon = self.west + np.arange(0.5, self.width) * np.float64(self.pixel_deg)
+        lat = self.north - np.arange(row + 0.5, row + rows) * np.float64(self.pixel_deg)
         return np.asarray(self.sample(lon[None, :], lat[:, None])).reshape(len(self.bands), rows, self.width)
 
 

@@ -29,7 +29,7 @@ from csmoe_sampler.remote import (
     explain_status,
     planetary_computer_signer,
 )
-from csmoe_sampler.stac_items import (
+from csmoe_sampler.stac.items import (
     GLOBE,
     Box,
     Item,

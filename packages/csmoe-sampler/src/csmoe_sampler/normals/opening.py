@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from csmoe_sampler.errors import ConfigError
-from csmoe_sampler.normals_files import Grids, open_grids, source_provenance
+from csmoe_sampler.normals.files import Grids, open_grids, source_provenance
 from csmoe_sampler.remote import Patience
 
 TERRACLIMATE = "https://cpdataeuwest.blob.core.windows.net/cpdata/terraclimate.zarr"
