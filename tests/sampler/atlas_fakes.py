@@ -83,6 +83,14 @@ def fail_at_five(number: int) -> int:
     return number
 
 
+def fail_with_a_cause(_: int) -> None:
+    """The cause cannot be pickled, as those of GDAL."""
+    try:
+        raise ValueError(threading.Lock())
+    except ValueError as error:
+        raise LegendError("raster a.tif cannot be read: try again") from error
+
+
 def kill_worker(_: int) -> None:
     os.kill(os.getpid(), 9)
 

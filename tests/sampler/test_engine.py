@@ -10,7 +10,7 @@ from distributed import Client
 
 from csmoe_sampler.engine import open_client, run_tasks
 from csmoe_sampler.errors import ConfigError, LegendError, SamplerError
-from sampler.atlas_fakes import Heavy, fail_at_five, kill_worker, slow_square, square, where
+from sampler.atlas_fakes import Heavy, fail_at_five, fail_with_a_cause, kill_worker, slow_square, square, where
 from sampler.conftest import DaskCluster
 
 
@@ -68,6 +68,11 @@ def test_the_first_error_ends_the_run_as_it_was_raised(place: str, request: pyte
         done.extend(result for _, result in run_tasks(fail_at_five, range(1000), client=client))
     _wait_until_idle(client)
     assert list(run_tasks(square, [3], client=client)) == [(3, 9)]
+
+
+def test_an_error_travels_without_its_causes(remote: Client) -> None:
+    with pytest.raises(LegendError, match=r"^raster a\.tif cannot be read: try again$"):
+        list(run_tasks(fail_with_a_cause, [0], client=remote))
 
 
 def test_leaving_the_loop_cancels_what_is_pending(local: Client) -> None:

@@ -123,6 +123,33 @@ def test_tie_of_the_half_years_makes_october_to_march_the_summer(april: float, e
     assert symbols(classify(temperature, precipitation)) == [expected]
 
 
+def seasonal(mean: float, swing: float) -> np.ndarray:
+    """Six cold months and six warm ones, so that the extremes are exactly `mean -+ swing`."""
+    return np.where((np.arange(12) >= 3) & (np.arange(12) < 9), mean + swing, mean - swing)
+
+
+@pytest.mark.parametrize(
+    ("temperature", "rain", "expected"),
+    [
+        (seasonal(20, 2), 60, "Af"),
+        (seasonal(20, 2), 59.5, "Aw"),
+        (seasonal(19.5, 2), 60, "Cfb"),
+        (seasonal(12, 10), 100, "Cfa"),
+        (seasonal(11.5, 10), 100, "Cfb"),
+        (seasonal(11, 11), 100, "Dfa"),
+        (seasonal(5, 5), 100, "ET"),
+        (seasonal(0, 0), 100, "EF"),
+        (seasonal(-12, 26), 100, "Dfb"),
+        (np.r_[[-38] * 6, [5] * 4, 12, 12], 100, "Dfc"),
+        (np.r_[[-38.5] * 6, [5] * 4, 12, 12], 100, "Dfd"),
+        (seasonal(18, 4), 30, "BSh"),
+        (seasonal(17.5, 4), 30, "BSk"),
+    ],
+)
+def test_thresholds_lie_on_the_printed_side(temperature: np.ndarray, rain: float, expected: str) -> None:
+    assert symbols(classify(temperature.astype(float), np.full(12, rain))) == [expected]
+
+
 def arid(parts: tuple[int, int], total: float) -> str:
     """Class of a climate with MAT 20 and about `total` mm, shared among summer and winter in `parts` of ten."""
     summer = (np.arange(12) >= 3) & (np.arange(12) < 9)

@@ -28,7 +28,7 @@ def code_table(dtype, known=(*CODES, 0)):
 
 def cut(pixels, window):
     flat = pixels[window.row_start : window.row_stop, window.col_start : window.col_stop].ravel()
-    return np.concatenate([flat, np.full(max(zonal.LANES - flat.size, 0), 77, flat.dtype)])
+    return np.concatenate([flat, np.full(-flat.size % zonal.LANES, 10, flat.dtype)])
 
 
 def tilings(shape, heights, widths):

@@ -16,7 +16,6 @@ import pooch
 
 from csmoe_sampler.config import ClimateConfig
 from csmoe_sampler.errors import CatalogError, ConfigError
-from csmoe_sampler.normals import Normals, classified_map, open_normals, open_terraclimate
 from csmoe_sampler.progress import Progress
 from csmoe_sampler.remote import Patience, PatientSession, download, read_json
 from csmoe_sampler.storage import Lock, atomic_path, file_digest, write_json
@@ -85,10 +84,8 @@ def climate_map(
         CatalogError: The map cannot be fetched, or is not what was published.
         StorageError: The cache cannot be written.
     """
-    if config.temperature is not None and config.precipitation is not None:
-        return _from_normals(open_normals(config.temperature, config.precipitation), config, cache, progress)
-    if config.source == "terraclimate":
-        return _from_normals(open_terraclimate(), config, cache, progress)
+    if config.temperature is not None or config.source == "terraclimate":
+        return _from_normals(config, cache, progress)
     if config.source == release.name:
         return _from_release(release, cache, progress, patience or Patience())
     return _from_path(config.source)
@@ -107,7 +104,13 @@ def _from_path(source: str) -> ClimateMap:
     return ClimateMap(sources=(source,), provenance=provenance)
 
 
-def _from_normals(normals: Normals, config: ClimateConfig, cache: Path, progress: Progress) -> ClimateMap:
+def _from_normals(config: ClimateConfig, cache: Path, progress: Progress) -> ClimateMap:
+    from csmoe_sampler.normals import classified_map, open_normals, open_terraclimate  # brings xarray, rarely needed
+
+    if config.temperature is not None and config.precipitation is not None:
+        normals = open_normals(config.temperature, config.precipitation)
+    else:
+        normals = open_terraclimate()
     provenance = {"source": "normals", "rule": config.rule, **normals.provenance}
     digest = hashlib.sha256(json.dumps(provenance, sort_keys=True).encode()).hexdigest()
     path = cache / f"climate-{digest[:16]}.tif"

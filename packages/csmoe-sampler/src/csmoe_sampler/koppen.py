@@ -24,20 +24,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args, overload
 
-import dask.array as da
 import numpy as np
 import numpy.typing as npt
-import xarray as xr
 
 from csmoe_sampler.errors import ConfigError
 from csmoe_sampler.koppen_kernels import classify_slab
 from csmoe_sampler.types import Float64
 
+if TYPE_CHECKING:  # dask and xarray take seconds to import, and only who hands them in needs them
+    import dask.array as da
+    import xarray as xr
+
 Rule = Literal["peel2007", "beck_compat"]
 Codes = npt.NDArray[np.uint8]
-Array = TypeVar("Array", npt.NDArray[Any], da.Array, xr.DataArray)
 
 SYMBOLS = (
     *("Af", "Am", "Aw", "BWh", "BWk", "BSh", "BSk"),
@@ -53,7 +54,19 @@ _MAP_CELLS = 1000
 """From this number of cells on, normals are a map rather than a few stations."""
 
 
-def classify(temperature: Array, precipitation: Array, rule: Rule = "peel2007") -> Array:
+@overload
+def classify(temperature: npt.NDArray[Any], precipitation: npt.NDArray[Any], rule: Rule = "peel2007") -> Codes: ...
+
+
+@overload
+def classify(temperature: da.Array, precipitation: da.Array, rule: Rule = "peel2007") -> da.Array: ...
+
+
+@overload
+def classify(temperature: xr.DataArray, precipitation: xr.DataArray, rule: Rule = "peel2007") -> xr.DataArray: ...
+
+
+def classify(temperature: Any, precipitation: Any, rule: Rule = "peel2007") -> Any:
     """Köppen-Geiger codes 1..30 (uint8, see `SYMBOLS`); 0 where a month is missing (NaN, infinite or masked).
 
     Numpy and Dask arrays carry the months, January to December, on the first axis; an `xarray.DataArray` in a
@@ -71,7 +84,8 @@ def classify(temperature: Array, precipitation: Array, rule: Rule = "peel2007") 
             and mm a month. Values of Dask arrays are judged when they are computed, each chunk by itself.
     """
     check_rule(rule)
-    if isinstance(temperature, xr.DataArray) and isinstance(precipitation, xr.DataArray):
+    packages = {type(array).__module__.partition(".")[0] for array in (temperature, precipitation)}
+    if packages == {"xarray"}:
         return _classify_xarray(temperature, precipitation, rule)
     shape = np.shape(temperature)
     if shape != np.shape(precipitation):
@@ -80,7 +94,7 @@ def classify(temperature: Array, precipitation: Array, rule: Rule = "peel2007") 
         )
     if not shape or shape[0] != MONTHS:
         raise ConfigError(f"temperature and precipitation have shape {shape}: the first axis must hold 12 months")
-    if isinstance(temperature, da.Array) or isinstance(precipitation, da.Array):
+    if "dask" in packages:
         return _classify_dask(temperature, precipitation, rule)
     ranges = Ranges()
     codes = classify_part(temperature, precipitation, rule, ranges)
@@ -183,6 +197,8 @@ def _as_slab(array: npt.NDArray[Any], slab: tuple[slice, ...]) -> Float64:
 
 
 def _classify_dask(temperature: Any, precipitation: Any, rule: Rule) -> da.Array:
+    import dask.array as da
+
     temperature = da.asarray(temperature).rechunk({0: -1})
     precipitation = da.asarray(precipitation).rechunk(temperature.chunks)
     nothing = np.empty((0,) * (temperature.ndim - 1), np.uint8)
@@ -195,6 +211,8 @@ def _classify_chunk(temperature: npt.NDArray[Any], precipitation: npt.NDArray[An
 
 
 def _classify_xarray(temperature: xr.DataArray, precipitation: xr.DataArray, rule: Rule) -> xr.DataArray:
+    import xarray as xr
+
     temperature = _by_month(temperature, "temperature")
     precipitation = _by_month(precipitation, "precipitation")
     try:

@@ -29,7 +29,7 @@ class Covering:
     """Tiles that were measured; with fewer than the population, `radius` is a lower bound."""
 
 
-def covering(features: Features, rows: Int64, *, max_probes: int = MAX_PROBES, workers: int = 1) -> Covering:
+def covering(features: Features, rows: Int64, *, max_probes: int = MAX_PROBES, workers: int = -1) -> Covering:
     """Distances of the population to its sample.
 
     The radius max_p min_s D(p, s) is what k-centre minimises (Gonzalez 1985, Theor. Comput. Sci. 38). Exact for the
@@ -40,7 +40,7 @@ def covering(features: Features, rows: Int64, *, max_probes: int = MAX_PROBES, w
         features: The population.
         rows: The sampled ones, at least one.
         max_probes: At most so many tiles are measured.
-        workers: Threads.
+        workers: Threads; -1: all cores.
     """
     # Hashed again: objectives draw by the order of the keys themselves.
     probes = np.argsort(tile_keys(0, features.keys.view(np.int64)), kind="stable")[:max_probes]

@@ -5,19 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from csmoe_sampler.atlas import Atlas, describe_tiles, open_atlas, read_atlas
-from csmoe_sampler.audit import Audit, read_places
-from csmoe_sampler.audit import audit as audit_places
 from csmoe_sampler.config import BuildConfig, load_config
 from csmoe_sampler.engine import open_client
 from csmoe_sampler.errors import AtlasError, ConfigError, SelectionError
 from csmoe_sampler.grid import TileGrid
 from csmoe_sampler.manifest import Manifest, read_manifest, write_manifest
-from csmoe_sampler.plan import Plan, plan_build
 from csmoe_sampler.population import Population, population_of
 from csmoe_sampler.progress import NoProgress, Progress
 from csmoe_sampler.regions import tiles_of
@@ -26,6 +23,10 @@ from csmoe_sampler.sampling import draw
 from csmoe_sampler.sources import legends_of, open_descriptors
 from csmoe_sampler.storage import write_bytes, write_json
 from csmoe_sampler.types import Int64
+
+if TYPE_CHECKING:
+    from csmoe_sampler.audit import Audit
+    from csmoe_sampler.plan import Plan
 
 DESCRIBED = "_describe.toml"
 """In an atlas: the configuration that described it."""
@@ -127,6 +128,9 @@ def audit(points: Path, atlas: Path, path: Path | None, out: Path | None) -> Aud
         path: Configuration of candidates, strata and allocation.
         out: A JSON file.
     """
+    from csmoe_sampler.audit import audit as audit_places
+    from csmoe_sampler.audit import read_places
+
     config = selection_config(atlas, path, {})
     opened = open_atlas(atlas)
     places = read_places(points, opened.grid)
@@ -138,6 +142,8 @@ def audit(points: Path, atlas: Path, path: Path | None, out: Path | None) -> Aud
 
 def plan(config: BuildConfig, atlas: Path, runtime: Runtime, mbit_s: float = 500.0) -> Plan:
     """What `build` with that atlas will take; reads headers only."""
+    from csmoe_sampler.plan import plan_build
+
     tiles = _tiles(config.region, TileGrid(config.grid.spacing_km, config.grid.lat_max_deg))
     return plan_build(config, tiles, atlas, runtime.progress, mbit_s=mbit_s, workers=runtime.workers)
 
@@ -185,8 +191,10 @@ def _population(config: BuildConfig, path: Path) -> Population:
 
 def _tiles(region: str, grid: TileGrid) -> Int64:
     """The tiles of a region, or of several joined by ` + `."""
-    parts = [tiles_of(part, grid) for part in region.split(" + ")]
-    return np.unique(np.concatenate(parts))
+    first, *others = (tiles_of(part, grid) for part in region.split(" + "))
+    for other in others:
+        first = np.union1d(first, other)
+    return first
 
 
 def _check_size(config: BuildConfig, tiles: Int64) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from csmoe_sampler.climate import cache_folder, climate_map
@@ -25,7 +26,8 @@ def open_descriptors(config: BuildConfig, progress: Progress) -> list[Descriptor
         name="landcover", raster=_landcover_source(config.landcover), legend=load_legend(config.landcover.legend)
     )
     climate = climate_map(config.climate, cache_folder(), progress)
-    koppen = ClassShares(name="climate", raster=open_source(climate.sources), legend=load_legend("koppen"))
+    raster = replace(open_source(climate.sources), origin=climate.provenance)
+    koppen = ClassShares(name="climate", raster=raster, legend=load_legend("koppen"))
     return [landcover, koppen, *(_further(descriptor) for descriptor in config.descriptors)]
 
 

@@ -121,12 +121,12 @@ class Lock:
             self._folder.mkdir(parents=True, exist_ok=True)
             self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
             try:
-                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
+                self._seize()
+                for left in self._folder.glob(".*.tmp-*"):
+                    left.unlink(missing_ok=True)
+            except OSError:
                 os.close(self._descriptor)
-                raise StorageError(f"{self._folder}: {_why_not_locked(error)}") from error
-            for left in self._folder.glob(".*.tmp-*"):
-                left.unlink(missing_ok=True)
+                raise
         return self
 
     def __exit__(
@@ -134,11 +134,17 @@ class Lock:
     ) -> None:
         os.close(self._descriptor)
 
-
-def _why_not_locked(error: OSError) -> str:
-    if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-        return "another process is writing to this folder: wait until it has ended, or choose another folder"
-    return f"the file system cannot lock files ({error.strerror}): choose a folder on another one"
+    def _seize(self) -> None:
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise StorageError(
+                f"{self._folder}: another process is writing to this folder: wait until it has ended, or choose another"
+            ) from error
+        except OSError as error:
+            raise StorageError(
+                f"{self._folder}: its file system cannot lock files ({error.strerror}): choose a folder on another"
+            ) from error
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from csmoe_sampler.placement import AREA_UNIT_BITS, SLIVER, Placement, Window
 from csmoe_sampler.types import Bool, Float32, Float64, Int16, Int64
 
 LANES = 64
-"""Pixels compared at once; a window's array must be at least that long."""
+"""Pixels compared at once: the length of a window's array must be a multiple of it, and its address better is."""
 _ALL_LANES = np.uint64(2**64 - 1)
 _AREA_UNITS = float(2**AREA_UNIT_BITS)
 
@@ -81,13 +81,34 @@ _num_set: Any = intrinsic(_emit_num_set)
 
 
 @njit(cache=True, nogil=True)
+def _cover(start: int, stop: int) -> tuple[int, Any, int, Any]:
+    """The lanes of pixels start to stop: the first LANES of them and which of those count, the last ones likewise."""
+    head, tail = start // LANES, (stop - 1) // LANES
+    head_mask = _ALL_LANES << np.uint64(start % LANES)
+    tail_mask = _ALL_LANES >> np.uint64(LANES - 1 - (stop - 1) % LANES)
+    if head == tail:
+        return head, head_mask & tail_mask, tail, np.uint64(0)
+    return head, head_mask, tail, tail_mask
+
+
+@njit(cache=True, nogil=True)
+def _count_equal(pixels: Pixels, lanes: tuple[int, Any, int, Any], code: Any) -> int:
+    head, head_mask, tail, tail_mask = lanes
+    found = _num_set(_equal_lanes(pixels, LANES * head, code) & head_mask)
+    found += _num_set(_equal_lanes(pixels, LANES * tail, code) & tail_mask)
+    for between in range(head + 1, tail):
+        found += _num_set(_equal_lanes(pixels, LANES * between, code))
+    return int(found)
+
+
+@njit(cache=True, nogil=True)
 def count_by_centres(
     pixels: Pixels, window: Window, placed: Placement, table: CodeTable, pixel_count: Int64, weight: Int64
 ) -> int:
     """Adds the pixels of a window to a tally; the number of those with a code that is not in the table.
 
     Args:
-        pixels: Unsigned 8- or 16-bit codes of the window, flat, at least LANES of them.
+        pixels: Unsigned 8- or 16-bit codes of the window, flat, and then anything up to a multiple of LANES.
         window: First and end row, first and end column.
         placed: By centres.
         table: Codes to columns.
@@ -95,8 +116,7 @@ def count_by_centres(
         weight: (tiles, columns) Their weights in units.
     """
     top, bottom, left, right = window
-    limit = pixels.size - LANES
-    last = pixel_count.shape[1] - 1
+    last_column = pixel_count.shape[1] - 1
     num_unknown = 0
     for band in range(len(placed.row_start)):
         first, end = placed.first_segment[band], placed.first_segment[band + 1]
@@ -111,39 +131,33 @@ def count_by_centres(
                 tile = placed.tile[segment]
                 start = origin + max(placed.col_start[segment], left)
                 stop = origin + min(placed.col_stop[segment], right)
-                missing = stop - start
-                chunks = missing // LANES
-                # The last lanes, fewer than LANES, are loaded from so far in front that the load stays in the array.
-                rest = missing % LANES
-                rest_at = min(stop - rest, limit)
-                rest_lanes = np.uint64(0)
-                if rest:
-                    rest_lanes = (_ALL_LANES >> np.uint64(LANES - rest)) << np.uint64(stop - rest - rest_at)
+                lanes = _cover(start, stop)
+                # What the first pixel has, then what is in the list, until all pixels are found.
                 tried = pixels[start]
-                place = -1
-                code = tried
-                while True:
-                    found = _num_set(_equal_lanes(pixels, rest_at, code) & rest_lanes)
-                    for chunk in range(chunks):
-                        found += _num_set(_equal_lanes(pixels, start + LANES * chunk, code))
-                    column = table.column[code]
-                    pixel_count[tile, column] += found
-                    weight[tile, column] += found * unit
-                    missing -= found
-                    if column == last:
-                        num_unknown += found
-                    if found and place > 0:
-                        table.known[place] = table.known[place - 1]
-                        table.known[place - 1] = code
-                    place += 1
-                    if place < len(table.known) and table.known[place] == tried:
-                        place += 1
-                    if missing == 0 or place >= len(table.known):
-                        break
+                found = _count_equal(pixels, lanes, tried)
+                column = table.column[tried]
+                pixel_count[tile, column] += found
+                weight[tile, column] += found * unit
+                if column == last_column:
+                    num_unknown += found
+                missing = stop - start - found
+                place = 0
+                while missing > 0 and place < len(table.known):
                     code = table.known[place]
+                    if code != tried:
+                        found = _count_equal(pixels, lanes, code)
+                        if found > 0:
+                            column = table.column[code]
+                            pixel_count[tile, column] += found
+                            weight[tile, column] += found * unit
+                            missing -= found
+                            if place > 0:
+                                table.known[place] = table.known[place - 1]
+                                table.known[place - 1] = code
+                    place += 1
                 num_unknown += missing
-                pixel_count[tile, last] += missing
-                weight[tile, last] += missing * unit
+                pixel_count[tile, last_column] += missing
+                weight[tile, last_column] += missing * unit
     return num_unknown
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
-from distributed import Client
 
 from csmoe_sampler.atlas.extend import extend_atlas
 from csmoe_sampler.atlas.files import Atlas, empty_table, read_part, save_atlas, write_part
@@ -20,6 +20,9 @@ from csmoe_sampler.grid import TileGrid
 from csmoe_sampler.progress import Progress
 from csmoe_sampler.storage import Lock
 from csmoe_sampler.types import Descriptor, Int64
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 
 def describe_tiles(

@@ -41,8 +41,10 @@ def extend_atlas(path: Path, grid: TileGrid, descriptors: Sequence[Descriptor], 
 
 
 def _is_new(path: Path) -> bool:
-    if not path.is_dir() or (path / RECORD).exists():
-        return not path.is_dir()
+    if not path.is_dir():
+        return True
+    if (path / RECORD).exists():
+        return False
     others = sorted(entry.name for entry in path.iterdir() if not entry.name.startswith((".", "_")))
     if others:
         raise AtlasError(f"{path} is no atlas: it holds {others[0]}, but no {RECORD}; choose another folder")

@@ -71,9 +71,7 @@ def geographic_crs(crs: CRS | None, name: str) -> str:
     if crs.is_projected:
         raise RasterError(f"raster {name}: has the projected CRS {_crs_name(crs)}: {_REPROJECT}")
     if not crs.is_geographic or abs(crs.units_factor[1] - _DEGREE_RAD) > 1e-9:
-        raise RasterError(
-            f"raster {name}: its CRS {_crs_name(crs)} is not in degrees: {_REPROJECT}"
-        )
+        raise RasterError(f"raster {name}: its CRS {_crs_name(crs)} is not in degrees: {_REPROJECT}")
     return "EPSG:4326" if crs == CRS.from_epsg(4326) else _crs_name(crs)
 
 

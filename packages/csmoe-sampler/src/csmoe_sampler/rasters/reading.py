@@ -104,7 +104,9 @@ class RasterReader:
         self._open_files.close()
 
     def stream(self, placed: Placement, whole_runs: bool = False) -> Iterator[tuple[Window, Pixels]]:
-        """The windows of `plan_windows` with their pixels, flat and at least LANES long, valid until the next is taken.
+        """The windows of `plan_windows` with their pixels, flat, in arrays that are valid until the next is taken.
+
+        The arrays may be longer than the windows; their length is a multiple of LANES.
 
         Every block is decoded once. A remote file's next window is on its way while the caller has the last.
 
@@ -116,8 +118,8 @@ class RasterReader:
         most_bytes = _REMOTE_WINDOW_BYTES if remote else _LOCAL_WINDOW_BYTES
         most_px = most_bytes // np.dtype(self.header.dtype).itemsize
         windows = list(plan_windows(placed, self.header.block_shape, most_px, whole_runs))
-        most_px = max([LANES, *(window.num_px for window in windows)])
-        buffers = [np.empty(most_px, self.header.dtype) for _ in range(2 if remote else 1)]
+        most_px = max((window.num_px for window in windows), default=0)
+        buffers = [_aligned_array(most_px, self.header.dtype) for _ in range(2 if remote else 1)]
         if not remote:
             for window in windows:
                 yield window, self.read(window, buffers[0])
@@ -172,8 +174,8 @@ class RasterReader:
             for col in range(window.col_start // cols, -(-window.col_stop // cols)):
                 if dataset.get_tag_item(f"BLOCK_SIZE_{col}_{row}", "TIFF", bidx=1) is None:
                     raise RasterError(
-                        f"raster {self.name}: leaves out blocks (at row {row * rows}, column {col * cols}) and declares no"
-                        " no-data value for them: add one with `gdal_edit.py -a_nodata`"
+                        f"raster {self.name}: leaves out blocks (at row {row * rows}, column {col * cols}) and declares"
+                        " no no-data value for them: add one with `gdal_edit.py -a_nodata`"
                     )
 
     def _open(self) -> Any:
@@ -225,6 +227,14 @@ class RasterReader:
         if is_remote(self.href):
             return "try again later, or check the address and the permissions"
         return "if the file is there, it is damaged or incomplete: bring it again"
+
+
+def _aligned_array(num_px: int, dtype: str) -> Pixels:
+    """Room for at least `num_px` pixels, a multiple of LANES, from an address on that is one too."""
+    length = -(-num_px // LANES) * LANES * np.dtype(dtype).itemsize
+    room = np.empty(length + LANES, np.uint8)
+    start = -room.ctypes.data % LANES
+    return room[start : start + length].view(dtype)
 
 
 def _reason(error: BaseException | None) -> str:
