@@ -45,6 +45,7 @@ class FakeShares:
         return ReadCost(files=1, requests=2, bytes=10 * tiles.size, pixels=100 * tiles.size)
 
     def describe(self, grid: TileGrid, tiles: Int64) -> dict[str, npt.NDArray[Any]]:
+        assert tiles.size
         time.sleep(self.pause_s)
         if self.bad_tile in tiles:
             raise LegendError(f"raster of tile {self.bad_tile} holds code 77: add it to the legend")
@@ -79,7 +80,7 @@ def slow_square(number: int) -> int:
 def fail_at_five(number: int) -> int:
     if number == 5:
         raise LegendError("raster five.tif holds code 77: add it to the legend")
-    time.sleep(0.01)
+    time.sleep(0.05)
     return number
 
 

@@ -237,6 +237,14 @@ def test_a_repeated_run_leaves_the_files_alone(client: Client, tmp_path: Path) -
     assert {path.name: path.stat().st_mtime_ns for path in (tmp_path / "a").glob("*.parquet")} == before
 
 
+def test_blocks_with_most_tiles_come_first(client: Client, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    _describe(client, tmp_path / "a", ALL, [replace(LANDCOVER, log=log, pause_s=0.01)])
+    sizes = [int(line) for line in log.read_text().split()]
+    assert len(sizes) == 72
+    assert min(sizes[:20]) > max(sizes[-20:])
+
+
 def test_ocean_is_remembered(client: Client, tmp_path: Path) -> None:
     ocean = np.setdiff1d(ALL, _on_land(ALL))[:300]
     log = tmp_path / "log"
@@ -418,6 +426,7 @@ def test_a_descriptor_of_some_parts_only_is_not_read(client: Client, tmp_path: P
     _describe(client, out, north)
     with pytest.raises(AtlasError, match=r"lacks descriptor 'climate' in \d+ of \d+ parts: run describe with it again"):
         read_atlas(out)
+    assert len(open_atlas(out).asked) == 180
     assert read_atlas(out, tiles=north).num_rows == _on_land(north).size
     assert read_atlas(out, ["landcover_tree"]).num_rows == _on_land(np.concatenate([south, north])).size
 
@@ -447,8 +456,9 @@ def test_a_damaged_record_is_named(whole: Path, tmp_path: Path, change, found: s
 
 
 def _flip(path: Path) -> None:
+    chunk = pq.read_metadata(path).row_group(0).column(5)
     data = bytearray(path.read_bytes())
-    data[60] ^= 255
+    data[chunk.data_page_offset + chunk.total_compressed_size // 2] ^= 1
     path.write_bytes(data)
 
 

@@ -12,6 +12,7 @@ import rasterio
 from csmoe_sampler import cli
 from csmoe_sampler.config import load_config
 from csmoe_sampler.pipeline import Outputs, Runtime, build
+from csmoe_sampler.remote import Patience
 from services.http_files import Faults, serve_files
 
 LEGEND = """
@@ -108,7 +109,7 @@ def test_bad_input_gives_one_line_and_writes_nothing(world, tmp_path, capsys, mo
 
 
 def test_failing_catalogue(world, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("csmoe_sampler.remote.Patience.pause_s", lambda self, attempt: 0.0)
+    monkeypatch.setattr("csmoe_sampler.stac.catalogue.Patience", lambda: Patience(retries=2, backoff_s=0.01))
     with serve_files(world, Faults(kinds=("503",), retry_after_s=0)) as server:
         arguments = ["--stac-url", server.url, "--climate", world / "climate.tif", "--out", tmp_path / "out.parquet"]
         code, _, said = run(capsys, monkeypatch, "build", "--region", "0,0,4,3", "--n", 5, *arguments)

@@ -42,6 +42,19 @@ def values_of(shape, seed=0):
     return values
 
 
+def declare_nodata(path, dtype, nodata):
+    """A VRT beside a raster of 90 x 130 pixels that declares a no-data value, whatever its pixels can hold."""
+    vrt = path.with_suffix(".vrt")
+    vrt.write_text(
+        '<VRTDataset rasterXSize="130" rasterYSize="90"><SRS>EPSG:4326</SRS>'
+        f"<GeoTransform>12,{FINE},0,48,0,-{FINE}</GeoTransform>"
+        f'<VRTRasterBand dataType="{dtype}" band="1"><NoDataValue>{nodata}</NoDataValue><SimpleSource>'
+        f'<SourceFilename relativeToVRT="1">{path.name}</SourceFilename><SourceBand>1</SourceBand></SimpleSource>'
+        "</VRTRasterBand></VRTDataset>"
+    )
+    return vrt
+
+
 # ---- what comes out -------------------------------------------------------------------------------------------------
 
 
@@ -162,6 +175,29 @@ def test_moments_are_those_of_a_plain_loop(tmp_path, edge):
     assert np.isnan(found["height_mean"][off]).all()
     assert np.isnan(found["height_std"][off]).all()
     assert (found["height_valid"][off] == 0).all()
+
+
+@pytest.mark.parametrize("edge", [FINE, COARSE])
+def test_files_that_overlap_by_part_of_a_pixel(tmp_path, edge):
+    """No tile is more than full."""
+    shape = (round(9 / edge), round(13 / edge))
+    for k in range(2):
+        west = 12.0 + k * (shape[1] - 0.45) * edge
+        write_raster(tmp_path / f"{k}.tif", np.full(shape, 40, np.uint8), west, 48.0, edge)
+    shares = shares_of(tmp_path).describe(GRID, EVERY_TILE)
+    moments = Moments(name="m", raster=open_source(tmp_path)).describe(GRID, EVERY_TILE)
+    for valid in (shares["cover_valid"], moments["m_valid"]):
+        assert valid.max() == 1
+    assert shares["cover_cropland"].max() == 1
+    assert (moments["m_mean"][moments["m_valid"] > 0] == 40).all()
+
+
+def test_no_data_is_compared_as_the_pixels_have_it(tmp_path):
+    values = np.full((90, 130), 5, np.float32)
+    values[::2] = -9999.9
+    vrt = declare_nodata(write_raster(tmp_path / "v.tif", values, 12.0, 48.0, FINE), "Float32", -9999.9)
+    found = Moments(name="v", raster=open_source(vrt)).describe(GRID, EVERY_TILE)
+    assert np.nanmin(found["v_mean"]) == 5
 
 
 def test_moments_of_integers_without_no_data(tmp_path):
@@ -303,6 +339,16 @@ def test_unknown_codes_outside_the_tiles_do_not_matter(tmp_path):
     assert shares.describe(GRID, tile)["cover_tree_cover"] == [1]
 
 
+def test_unknown_codes_between_tiles_are_not_counted(tmp_path):
+    """Two tiles that touch at a corner: what they leave free of their common window has unknown codes, too."""
+    pixels = np.full((90, 130), 11, np.uint8)
+    shares = shares_of(write_raster(tmp_path / "c.tif", pixels, 12.0, 48.0, FINE))
+    tiles = GRID.locate_index([15.0, 18.0], [43.0, 45.0])
+    expected = np.isin(locate_centres(shares.raster.lattice, GRID), tiles).sum()
+    with pytest.raises(LegendError, match=rf"11 \({expected:,} pixels of c\.tif\)"):
+        shares.describe(GRID, tiles)
+
+
 def test_many_unknown_codes_are_summed_up(tmp_path):
     pixels = np.arange(90 * 130).reshape(90, 130).astype(np.uint8)
     with pytest.raises(LegendError, match=r"and \d+ more: use the legend of the raster"):
@@ -319,14 +365,7 @@ def test_no_data_of_the_file_counts_beside_that_of_the_legend(tmp_path):
 @pytest.mark.parametrize("nodata", [-9999, 1e30, float("nan"), 2.5])
 def test_no_data_that_no_code_can_be(tmp_path, nodata):
     path = write_raster(tmp_path / "c.tif", cover((90, 130)), 12.0, 48.0, FINE)
-    vrt = path.with_suffix(".vrt")
-    vrt.write_text(
-        f'<VRTDataset rasterXSize="130" rasterYSize="90"><SRS>EPSG:4326</SRS>'
-        f"<GeoTransform>12,.1,0,48,0,-.1</GeoTransform>"
-        f'<VRTRasterBand dataType="Byte" band="1"><NoDataValue>{nodata}</NoDataValue><SimpleSource>'
-        f'<SourceFilename relativeToVRT="1">c.tif</SourceFilename><SourceBand>1</SourceBand></SimpleSource>'
-        f"</VRTRasterBand></VRTDataset>"
-    )
+    vrt = declare_nodata(path, "Byte", nodata)
     same(shares_of(path).describe(GRID, EVERY_TILE), shares_of(vrt).describe(GRID, EVERY_TILE))
 
 

@@ -1,8 +1,11 @@
 """Sources: what is found and refused, what is read, and that nothing is ever made up."""
 
 import json
+import os
 import pickle
 import shutil
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -241,6 +244,17 @@ def test_only_blocks_with_tiles_are_read(raster):
     assert 0 < sum(np.prod(window.shape) for window in windows) < PIXELS.size / 5
 
 
+def test_blocks_between_tiles_are_not_read(raster):
+    source = open_source(raster)
+    tiles = np.sort(COARSE_GRID.locate_index([13.0, 24.0], [45.0, 45.0]))
+    placed = place(source.lattice, TileBoxes.of(COARSE_GRID, tiles, source.lattice), by_centres=True)
+    assert len(placed.row_start) == 1
+    with source.open(source.files[0]) as reader:
+        windows = [window for window, _ in reader.stream(placed, whole_runs=True)]
+    assert len(windows) == 2
+    assert sum(window.num_px for window in windows) < PIXELS.size / 4
+
+
 def test_a_truncated_file_is_an_error(raster):
     source = open_source(raster)
     data = raster.read_bytes()
@@ -291,21 +305,34 @@ def test_a_file_that_has_changed(raster):
         source.open(source.files[0])
 
 
-def test_the_block_cache_is_small(raster):
-    """Reading many blocks must not leave them in memory."""
-    resource = pytest.importorskip("resource")
-    pixels = np.random.default_rng(0).integers(1, 4, (6144, 6144), np.uint8)
-    big = write_raster(raster.parent / "big.tif", pixels, 12.0, 48.0, 0.001, tiled=True, compress=None)
-    del pixels
-    source = open_source(big)
-    placed = placed_on(source.lattice)
-    with source.open(source.files[0]) as reader:
-        stream = reader.stream(placed)
-        next(stream)
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        num = sum(1 for _ in stream)
-    assert num > 3
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 30_000  # kB; the file has 37,700
+MEMORY = """
+import resource, sys
+import numpy as np
+from sampler.raster_files import COARSE_GRID
+from csmoe_sampler.placement import TileBoxes, place
+from csmoe_sampler.rasters import open_source
+
+source = open_source(sys.argv[1])
+boxes = TileBoxes.of(COARSE_GRID, np.arange(COARSE_GRID.size), source.lattice)
+with source.open(source.files[0]) as reader:
+    stream = reader.stream(place(source.lattice, boxes, by_centres=True))
+    next(stream)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for _ in stream:
+        pass
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+def test_what_was_read_does_not_stay_in_memory(tmp_path):
+    """In a process of its own, since a peak never goes down."""
+    pixels = np.random.default_rng(0).integers(1, 4, (8192, 8192), np.uint8)
+    big = write_raster(tmp_path / "big.tif", pixels, 12.0, 48.0, 0.001, tiled=True, blockxsize=512, blockysize=512)
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    ran = subprocess.run(
+        [sys.executable, "-c", MEMORY, str(big)], env=environment, check=True, capture_output=True, text=True
+    )
+    assert int(ran.stdout) < 30_000  # kB, of 65,536 that were decoded
 
 
 # ---- overviews and warps --------------------------------------------------------------------------------------------
@@ -421,6 +448,37 @@ def test_a_missing_remote_file_is_not_asked_for_again_and_again(raster, hasty):
             open_source(f"{server.url}/none.tif?sig=secret")
         assert "secret" not in str(error.value)
         assert len(server.requests) <= 2
+
+
+def test_a_signature_is_in_no_message_and_no_provenance(raster, hasty):
+    (raster.parent / "page.tif").write_text("please log in")
+    with serve_files(raster.parent) as server:
+        with pytest.raises(RasterError, match=r"raster page\.tif: opening failed: .*not recognized") as error:
+            open_source(f"{server.url}/page.tif?sig=secret")
+        assert "secret" not in str(error.value)
+        source = open_source(f"{server.url}/cover.tif?sig=secret")
+        assert source.provenance()["files"] == [{"href": f"{server.url}/cover.tif"}]
+
+
+class SignerOfTwo:
+    """Leads to a file that ends early, and from the second call on to the whole one."""
+
+    def __init__(self):
+        self.calls = 0
+
+    def __call__(self, href):
+        self.calls += 1
+        return href.replace("/cover", "/short") if self.calls == 1 else href
+
+
+def test_a_failed_read_starts_from_the_opening(raster, hasty):
+    data = raster.read_bytes()
+    (raster.parent / "short.tif").write_bytes(data[: len(data) * 2 // 3] + bytes(len(data) - len(data) * 2 // 3))
+    sign = SignerOfTwo()
+    with serve_files(raster.parent) as server:
+        known = Known(f"{server.url}/cover.tif", (0.1, 0, 12, 0, -0.1, 48), (90, 130))
+        assert np.array_equal(read_all(RasterSource.from_table([known], sign=sign)), PIXELS)
+    assert sign.calls == 2
 
 
 def test_a_remote_file_that_is_cut_short(raster, hasty):

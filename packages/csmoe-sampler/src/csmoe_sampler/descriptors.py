@@ -20,7 +20,6 @@ from csmoe_sampler.placement import (
     Window,
     full_weight,
     place,
-    placed_weight,
 )
 from csmoe_sampler.rasters import RasterReader, RasterSource
 from csmoe_sampler.types import Int64, ReadCost
@@ -102,7 +101,6 @@ class ClassShares:
         weight = np.zeros((len(boxes), num_classes + 2), np.int64)
         pixels = np.zeros_like(weight if by_centres else weight[:, :0])
         unknown: dict[str, dict[int, int]] = {}
-        on_raster = np.zeros(len(boxes), np.int64)
         for reader, placed in _visit(self.raster, boxes, by_centres):
             table = self._code_table(reader)
             for window, codes in reader.stream(placed):
@@ -113,15 +111,11 @@ class ClassShares:
                     num_unknown = zonal.count_by_areas(bits, window, placed, table, weight)
                 if num_unknown:
                     self._note_unknown(unknown.setdefault(reader.name, {}), codes, window, placed)
-            if by_centres:
-                on_raster += placed_weight(placed, len(boxes))
         if unknown:
             raise LegendError(self._explain(unknown))
-        return ClassTally(
-            pixels=pixels[:, :num_classes],
-            weight=weight[:, :num_classes],
-            whole=_whole(self.raster, boxes, by_centres, on_raster),
-        )
+        # Files may lie over each other by half a pixel: then a tile can hold more than it should.
+        whole = np.maximum(_whole(self.raster, boxes, by_centres), weight.sum(axis=1))
+        return ClassTally(pixels=pixels[:, :num_classes], weight=weight[:, :num_classes], whole=whole)
 
     def _code_table(self, reader: RasterReader) -> zonal.CodeTable:
         dtype, nodata = reader.header.dtype, reader.header.nodata
@@ -201,16 +195,13 @@ class Moments:
         by_centres = self.raster.lattice.by_centres(grid)
         join = zonal.moments_by_centres if by_centres else zonal.moments_by_areas
         found = zonal.RunningMoments.zeros(len(boxes))
-        on_raster = np.zeros(len(boxes), np.int64)
         for reader, placed in _visit(self.raster, boxes, by_centres):
             nodata = _nodata_value(reader)
             segments = zonal.RunningMoments.zeros(len(placed.tile))
             for window, values in reader.stream(placed, whole_runs=True):
                 join(values, window, placed, nodata, segments)
             zonal.join_segments(placed, segments, found)
-            if by_centres:
-                on_raster += placed_weight(placed, len(boxes))
-        whole = _whole(self.raster, boxes, by_centres, on_raster) if by_centres else 1.0
+        whole = _whole(self.raster, boxes, by_centres) if by_centres else 1.0
         known = found.weight > 0
         variance = found.scatter / np.where(known, found.weight, 1)
         columns = {
@@ -230,12 +221,9 @@ def _visit(raster: RasterSource, boxes: TileBoxes, by_centres: bool) -> Iterator
                 yield reader, placed
 
 
-def _whole(raster: RasterSource, boxes: TileBoxes, by_centres: bool, on_raster: Int64) -> Int64:
+def _whole(raster: RasterSource, boxes: TileBoxes, by_centres: bool) -> Int64:
     """Area of tiles in units of weight: all the pixels they have where the raster goes on beyond its files."""
-    if by_centres:
-        # Where files do not continue each other's pixels exactly, there may be a row more than foreseen.
-        return np.maximum(full_weight(raster.lattice, boxes), on_raster)
-    return np.full(len(boxes), 2**AREA_UNIT_BITS)
+    return full_weight(raster.lattice, boxes) if by_centres else np.full(len(boxes), 2**AREA_UNIT_BITS)
 
 
 def _nodata_value(reader: RasterReader) -> float:

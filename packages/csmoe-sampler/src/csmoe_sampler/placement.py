@@ -182,15 +182,6 @@ def place(lattice: Lattice, boxes: TileBoxes, by_centres: bool) -> Placement:
     )
 
 
-def placed_weight(placed: Placement, num_tiles: int) -> Int64:
-    """By centres: of each tile, the weight of its pixels on the raster."""
-    of_band = _band_sums(placed.row_weight, placed.row_stop - placed.row_start)
-    of_segment = np.repeat(of_band, np.diff(placed.first_segment)) * (placed.col_stop - placed.col_start)
-    total = np.zeros(num_tiles, np.int64)
-    np.add.at(total, placed.tile, of_segment)
-    return total
-
-
 def full_weight(lattice: Lattice, boxes: TileBoxes) -> Int64:
     """By centres: of each tile, the weight of the pixels it has where the lattice goes on without end."""
     first = _band_starts(boxes.south)
