@@ -15,7 +15,7 @@ from csmoe_sampler.allocation import Allocation, allocate
 from csmoe_sampler.config import BuildConfig
 from csmoe_sampler.errors import SelectionError
 from csmoe_sampler.grid import TileGrid
-from csmoe_sampler.legend import Legend
+from csmoe_sampler.legend import RESERVED_LABELS, Legend
 from csmoe_sampler.manifest import SCHEMA_VERSION, Manifest, schema_for
 from csmoe_sampler.manifest.schema import BBOX
 from csmoe_sampler.objectives import Objective, get_objective
@@ -77,26 +77,11 @@ def draw(
     columns |= _descriptor_columns(population, selection, legends)
     columns |= _design_columns(population, selection)
     columns["split"] = pa.array(blocks.assign(columns["lon"].to_numpy(), columns["lat"].to_numpy()))
-    extra = _extra_columns(population, selection, set(schema_for(legends["landcover"].labels).names))
-    portable = config.portable()
-    metadata = {
-        "schema_version": SCHEMA_VERSION,
-        "package_version": version("csmoe-sampler"),
-        "config": portable,
-        "config_digest": config.digest(),
-        "seed": config.seed,
-        "objective": objective.name,
-        "grid": config.grid.model_dump(mode="json"),
-        "region": portable["region"],
+    extra = _extra_columns(population, selection, legends)
+    metadata = _metadata(population, allocation, selection, config)
+    metadata |= {
         "sources": dict(sources),
         "legends": {name: legend.to_json() for name, legend in legends.items()},
-        "strata": _strata_table(population, allocation, selection),
-        "candidates": {
-            "described": population.num_described,
-            "candidates": len(population),
-            "wanted": config.n,
-            "taken": int(allocation.quota.sum()),
-        },
         "extra_columns": {name: str(column.type) for name, column in extra.items()},
         "notes": [*notes, *blocks.notes],
     }
@@ -174,12 +159,37 @@ def _design_columns(population: Population, selection: Selection) -> dict[str, p
     }
 
 
-def _extra_columns(population: Population, selection: Selection, taken: set[str]) -> dict[str, pa.ChunkedArray]:
-    """Columns of further descriptors, and what the atlas knows beyond the fixed columns of the manifest."""
-    atlas = population.table
-    names = [name for name in atlas.column_names if name not in ATLAS_PLACE | taken and not name.startswith("climate_")]
-    rows = pa.array(selection.rows)
-    return {name: atlas[name].take(rows) for name in names}
+def _extra_columns(
+    population: Population, selection: Selection, legends: Mapping[str, Legend]
+) -> dict[str, pa.ChunkedArray]:
+    """What the atlas knows beyond the fixed columns of a manifest, but for the shares of all climates."""
+    atlas, rows = population.table, pa.array(selection.rows)
+    climate = {f"climate_{name}" for name in (*legends["climate"].labels, *RESERVED_LABELS)}
+    known = {*schema_for(legends["landcover"].labels).names, *ATLAS_PLACE, *climate}
+    return {name: atlas[name].take(rows) for name in atlas.column_names if name not in known}
+
+
+def _metadata(
+    population: Population, allocation: Allocation, selection: Selection, config: BuildConfig
+) -> dict[str, Any]:
+    portable = config.portable()
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "package_version": version("csmoe-sampler"),
+        "config": portable,
+        "config_digest": config.digest(),
+        "seed": config.seed,
+        "objective": config.selection.objective,
+        "grid": config.grid.model_dump(mode="json"),
+        "region": portable["region"],
+        "strata": _strata_table(population, allocation, selection),
+        "candidates": {
+            "described": population.num_described,
+            "candidates": len(population),
+            "wanted": config.n,
+            "taken": int(allocation.quota.sum()),
+        },
+    }
 
 
 def _strata_table(population: Population, allocation: Allocation, selection: Selection) -> list[dict[str, Any]]:
