@@ -172,16 +172,18 @@ def show(times: dict[str, tuple[float, float]], pixels: dict[str, int], title: s
 
 
 def cover_globe(path: Path, legend: str) -> None:
-    """All tiles of the globe, block by block as an atlas is made."""
+    """All tiles of the globe, block by block as an atlas is made, from 10^5 to 10^7 of them."""
     shares = ClassShares(name="c", raster=open_source(path), legend=load_legend(legend))
     shares.describe(GRID, np.arange(2))
-    wall, cpu = time.perf_counter(), time.process_time()
-    for block in np.array_split(np.arange(GRID.size), 50):
-        shares.describe(GRID, block)
-    print(
-        f"\n{path.name}: all {GRID.size:,} tiles by areas in {time.perf_counter() - wall:.1f} s wall,"
-        f" {time.process_time() - cpu:.1f} s CPU"
-    )
+    print(f"\n{path.name}: all tiles of the globe, 1 thread\n  spacing        tiles   wall s    CPU s  tiles/s")
+    for spacing_km in (71.4, 40.0, 22.6, 10.0, 7.14):
+        grid = TileGrid(spacing_km)
+        wall, cpu = time.perf_counter(), time.process_time()
+        for block in np.array_split(np.arange(grid.size), 50):
+            shares.describe(grid, block)
+        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+        rule = "centres" if shares.raster.lattice.by_centres(grid) else "areas"
+        print(f"  {spacing_km:5.1f} km {grid.size:12,} {wall:8.2f} {cpu:8.2f} {grid.size / wall:8,.0f}  by {rule}")
 
 
 def main() -> None:
@@ -189,7 +191,7 @@ def main() -> None:
     parser.add_argument("file", type=Path, help="an ESA WorldCover map")
     parser.add_argument("--side", type=int, default=12288, help="rows and columns of the synthetic file")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--coarse", type=Path, help="a global map with pixels of about half a tile")
+    parser.add_argument("--coarse", type=Path, help="a global map, for the growth with the number of tiles")
     parser.add_argument("--legend", default="igbp", help="its legend")
     arguments = parser.parse_args()
     compare(arguments.file, arguments.repeats)
