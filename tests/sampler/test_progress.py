@@ -107,7 +107,8 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Console, Callabl
     def written() -> str:
         nonlocal text
         with suppress(BlockingIOError):
-            text += os.read(master, 1 << 20)
+            while True:  # a pseudo-terminal hands out a few kilobytes at a time
+                text += os.read(master, 1 << 20)
         return text.decode()
 
     with os.fdopen(slave, "w") as file:

@@ -12,7 +12,7 @@ from csmoe_sampler.pipeline import Outputs, Runtime
 from services.http_files import Faults, serve_files
 from services.stac_server import serve_stac
 
-FAULTS = Faults(kinds=("429", "503", "truncate", "reset"), rate=0.33, seed=5, retry_after_s=0, only=r"\.tif$")
+FAULTS = Faults(kinds=("429", "503", "truncate", "reset"), rate=0.33, seed=5, retry_after_s=0, only=r"\.tif$", at_most=80)
 DESIGN = ["tile_id", "landcover", "landcover_pixels", "landcover_entropy", "climate_share", "stratum", "rank", "split"]
 
 
@@ -55,7 +55,8 @@ def local(earth, tmp_path_factory):
 
 
 @pytest.mark.parametrize("where", ["threads", "cluster"])
-def test_a_failing_server_changes_nothing(earth, local, tmp_path, where, request):
+def test_a_failing_server_changes_nothing(earth, local, tmp_path, where, request, monkeypatch):
+    monkeypatch.setattr("csmoe_sampler.rasters.reading.BACKOFF_S", (0.02,) * 12)
     scheduler = request.getfixturevalue("dask_cluster").address if where == "cluster" else None
     outputs = Outputs.beside(tmp_path / "out.parquet", report=False)
     with (

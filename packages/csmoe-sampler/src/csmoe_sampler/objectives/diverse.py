@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numba import njit
 
+from csmoe_sampler.objectives.quickselect import split_at
+
 if TYPE_CHECKING:
     from csmoe_sampler.features import Features
     from csmoe_sampler.types import Int16, Int32, Int64, UInt64
@@ -114,35 +116,16 @@ def _build_tree(values: Int16, place: Int64, height: int) -> tuple[Int16, Int64,
             if extent > width:
                 widest, width = k, extent
         middle = int((first[node] + last[node]) // 2)
-        _partition(values, place, first[node], last[node], middle, widest)
+        items = np.empty(last[node] - first[node], np.int64)  # value above, point below
+        for i in range(items.size):
+            point = place[first[node] + i]
+            items[i] = (np.int64(values[point, widest]) << 32) | point
+        split_at(items, middle - first[node])
+        place[first[node] : last[node]] = items & 0xFFFFFFFF
         left, right = node + 1, node + 2 ** heights[node]
         first[left], last[left], heights[left] = first[node], middle, heights[node] - 1
         first[right], last[right], heights[right] = middle, last[node], heights[node] - 1
     return boxes, first, last
-
-
-@njit(cache=True, nogil=True)
-def _partition(values: Int16, place: Int64, first: int, last: int, middle: int, column: int) -> None:
-    """Quickselect: afterwards no value of [first, middle) exceeds one of [middle, last)."""
-    low, high = first, last - 1
-    while low < high:
-        pivot = values[place[(low + high) // 2], column]
-        i, j = low, high
-        while i <= j:
-            while values[place[i], column] < pivot:
-                i += 1
-            while values[place[j], column] > pivot:
-                j -= 1
-            if i <= j:
-                place[i], place[j] = place[j], place[i]
-                i += 1
-                j -= 1
-        if middle <= j:
-            high = j
-        elif middle >= i:
-            low = i
-        else:
-            return
 
 
 @njit(cache=True, nogil=True)

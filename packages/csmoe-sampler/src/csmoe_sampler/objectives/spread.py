@@ -22,6 +22,7 @@ import numpy as np
 from numba import njit
 
 from csmoe_sampler.features import Features
+from csmoe_sampler.objectives.quickselect import split_at
 from csmoe_sampler.types import Bool, Int16, Int64, UInt64
 
 LEAF_SIZE = 32
@@ -93,7 +94,7 @@ def _tree_order(values: Int16) -> Int64:
             packed = np.empty(part.size, np.int64)
             for i in range(part.size):
                 packed[i] = (np.int64(values[part[i], dim]) << 32) + part[i]
-            _split_at(packed, middle - start)
+            split_at(packed, middle - start)
             for i in range(part.size):
                 part[i] = packed[i] & 0xFFFFFFFF
     return units
@@ -116,30 +117,6 @@ def _widest(values: Int16, units: Int64) -> int:
         if variance > best:
             best, widest = variance, k
     return widest
-
-
-@njit(cache=True, nogil=True)
-def _split_at(items: Int64, middle: int) -> None:
-    """Permutes distinct `items` so that the `middle` smallest come first (quickselect)."""
-    low, high = 0, items.size - 1
-    while low < high:
-        pivot = items[(low + high) // 2]
-        i, j = low, high
-        while i <= j:
-            while items[i] < pivot:
-                i += 1
-            while items[j] > pivot:
-                j -= 1
-            if i <= j:
-                items[i], items[j] = items[j], items[i]
-                i += 1
-                j -= 1
-        if middle <= j:
-            high = j
-        elif middle >= i:
-            low = i
-        else:
-            return
 
 
 @njit(cache=True, nogil=True)

@@ -29,7 +29,7 @@ from csmoe_sampler.rasters.headers import Header, name_of, read_header
 from csmoe_sampler.rasters.windows import plan_windows
 from csmoe_sampler.zonal import LANES
 
-BACKOFF_S = (0.5, 1.0, 2.0, 4.0)
+BACKOFF_S = (0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0, 8.0, 8.0)
 """Pauses before reading from a remote file is tried again, from the opening on."""
 _LOCAL_WINDOW_BYTES = 4 * 2**20
 _REMOTE_WINDOW_BYTES = 32 * 2**20
