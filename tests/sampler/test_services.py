@@ -12,7 +12,9 @@ from csmoe_sampler.pipeline import Outputs, Runtime
 from services.http_files import Faults, serve_files
 from services.stac_server import serve_stac
 
-FAULTS = Faults(kinds=("429", "503", "truncate", "reset"), rate=0.33, seed=5, retry_after_s=0, only=r"\.tif$", at_most=80)
+FAULTS = Faults(
+    kinds=("429", "503", "truncate", "reset"), rate=0.33, seed=5, retry_after_s=0, only=r"\.tif$", at_most=80
+)
 DESIGN = ["tile_id", "landcover", "landcover_pixels", "landcover_entropy", "climate_share", "stratum", "rank", "split"]
 
 
