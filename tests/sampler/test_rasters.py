@@ -255,6 +255,19 @@ def test_blocks_between_tiles_are_not_read(raster):
     assert sum(window.num_px for window in windows) < PIXELS.size / 4
 
 
+def test_a_vrt_is_read_in_blocks_larger_than_its_own(tmp_path):
+    """Otherwise the blocks of the files behind it are decoded again for every row of its blocks."""
+    pixels = patches((300, 2500), [10, 20, 30], seed=4)
+    path = write_raster(tmp_path / "wide.tif", pixels, 12.0, 48.0, 0.01, tiled=True, blockxsize=256, blockysize=256)
+    with rasterio.open(f"vrt://{path}") as dataset:
+        copy_raster(dataset, path.with_suffix(".vrt"), driver="VRT")
+    source = open_source(path.with_suffix(".vrt"))
+    assert np.array_equal(read_all(source), pixels)
+    with source.open(source.files[0]) as reader:
+        windows = [window for window, _ in reader.stream(placed_on(source.lattice))]
+    assert [window.shape for window in windows] == [(300, 2048), (300, 452)]
+
+
 def test_a_truncated_file_is_an_error(raster):
     source = open_source(raster)
     data = raster.read_bytes()

@@ -16,6 +16,7 @@ from csmoe_sampler.placement import Lattice
 
 _DEGREE_RAD = 0.017453292519943295
 _SLACK_PX = 0.01
+_VRT_BLOCK_PX = 2048
 _REPROJECT = "pass reproject=true (--reproject) to read it through a nearest-neighbour warp to longitude and latitude"
 
 
@@ -54,7 +55,11 @@ def read_header(dataset: Any, href: str) -> Header:
         )
     crs = geographic_crs(dataset.crs, name)
     lattice = lattice_of(tuple(dataset.transform)[:6], (dataset.height, dataset.width), name)
-    return Header(lattice, dataset.dtypes[0], dataset.nodata, tuple(dataset.block_shapes[0]), crs)
+    rows, cols = dataset.block_shapes[0]
+    if dataset.driver == "VRT":
+        # Its blocks are small and its own; those that are decoded are of the files behind it.
+        rows, cols = max(rows, _VRT_BLOCK_PX), max(cols, _VRT_BLOCK_PX)
+    return Header(lattice, dataset.dtypes[0], dataset.nodata, (rows, cols), crs)
 
 
 def geographic_crs(crs: CRS | None, name: str) -> str:
