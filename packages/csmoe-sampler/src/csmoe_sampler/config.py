@@ -6,8 +6,9 @@ import hashlib
 import json
 import tomllib
 from collections.abc import Mapping
+from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -15,6 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from csmoe_sampler.errors import ConfigError
 
 Share = Annotated[float, Field(ge=0, le=1)]
+Season = Literal["year", "winter", "spring", "summer", "autumn"]
+S2_BANDS = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09", "B11", "B12")
+"""Bands of Sentinel-2 L2A by wavelength; there is no B10 in L2A."""
 
 
 class _Section(BaseModel):
@@ -146,6 +150,82 @@ class SplitConfig(_Section):
         return self
 
 
+class SceneConfig(_Section):
+    """`[scenes]`: which Sentinel-2 and Sentinel-1 scenes `pair` may choose for a tile."""
+
+    provider: str = "planetary-computer"
+    """A shipped provider (its addresses, asset names and property names), or the path of a provider file (TOML)."""
+    url: str | None = None
+    """A STAC API or a static catalogue in place of the provider's; it has the provider's field layout."""
+    sign: str | None = None
+    """Where to ask for tokens in place of the provider's endpoint; with a `url` of one's own, none by default."""
+    items: tuple[str, ...] = ()
+    """STAC-GeoParquet in place of searches: files, folders, glob patterns or URLs; `bulk`: the provider's own."""
+    start: date = date(2021, 1, 1)
+    end: date = date(2021, 12, 31)
+    """The last day that counts."""
+    seasons: Annotated[tuple[Season, ...], Field(min_length=1)] = ("year",)
+    """One pair of scenes for each; a season is that of the tile's own hemisphere."""
+    sentinel1: Literal["rtc", "grd", "none"] = "rtc"
+    max_cloud_percent: Annotated[float, Field(ge=0, le=100)] = 20.0
+    min_coverage: Share = 0.99
+    """Share of the footprint that a scene must cover with data."""
+    max_dt_days: Annotated[float, Field(gt=0)] = 15.0
+    """Longest time between the two acquisitions."""
+    dt_scale_days: Annotated[float, Field(gt=0)] = 10.0
+    """score = coverage x (1 - cloud cover) x exp(-|dt| / dt_scale_days)."""
+    on_missing: Literal["redraw", "drop", "keep"] = "redraw"
+    """A tile without scenes is replaced by the next of its stratum, left out, or kept without scenes."""
+    exclude: str | None = None
+    """A CSV list of scenes that must not be chosen: a column `item`, and `tile_id` where it is for one tile only."""
+
+    @model_validator(mode="after")
+    def _dates_and_seasons(self) -> SceneConfig:
+        if self.end < self.start:
+            raise ValueError(f"scenes.end {self.end} is before scenes.start {self.start}")
+        if len(set(self.seasons)) < len(self.seasons):
+            raise ValueError("scenes.seasons names a season twice")
+        return self
+
+    def portable(self) -> dict[str, Any]:
+        """JSON-able, with local paths cut to file names."""
+        values = self.model_dump(mode="json")
+        values["items"] = [_file_name(path) for path in self.items]
+        for key in ("provider", "url", "exclude"):
+            values[key] = _file_name(values[key])
+        return values
+
+    def digest(self) -> str:
+        """SHA-256 of the canonical JSON of the portable configuration."""
+        return _digest(self.portable())
+
+
+class ChipConfig(_Section):
+    """`[chips]`: what `fetch` brings of every tile."""
+
+    size_px: Annotated[int, Field(ge=16, le=4096)] | Literal["footprint"] = 256
+    """Edge of a chip around the centre of the footprint, or the whole footprint."""
+    pixel_m: Annotated[float, Field(gt=0)] = 10.0
+    s2_bands: Annotated[tuple[str, ...], Field(min_length=1)] = S2_BANDS
+    s1_bands: tuple[str, ...] = ("VV", "VH")
+    resampling: Literal["nearest", "bilinear", "cubic"] = "bilinear"
+    """Of bands with other pixels than the chip's; class masks always take the nearest."""
+    offset: Literal["metadata", "detect"] = "metadata"
+    """Whether Sentinel-2's +1000 offset is known from the processing baseline, or recognised by its statistics."""
+    min_valid: Share = 0.5
+    """A tile of which less is valid, in any sensor, fails."""
+    guards: Literal["warn", "refuse"] = "warn"
+    """What happens to chips whose statistics look wrong; empty and constant bands are always refused."""
+    alignment: bool = False
+    """Measure the shift between Sentinel-1 and Sentinel-2 by phase correlation."""
+    shard_chips: Annotated[int, Field(ge=1, le=4096)] = 64
+    """Chips in one file of the store."""
+
+    def digest(self) -> str:
+        """SHA-256 of the canonical JSON of the configuration."""
+        return _digest(self.model_dump(mode="json"))
+
+
 class BuildConfig(_Section):
     """Everything that decides what a manifest holds."""
 
@@ -190,12 +270,15 @@ class BuildConfig(_Section):
 
     def digest(self) -> str:
         """SHA-256 of the canonical JSON of the portable configuration, as 64 hexadecimal digits."""
-        text = json.dumps(self.portable(), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()
+        return _digest(self.portable())
 
     def to_toml(self) -> str:
         """A configuration file that says the same."""
         return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
+
+
+STAGES: dict[str, type[_Section]] = {"scenes": SceneConfig, "chips": ChipConfig}
+"""Tables of a configuration file that belong to later stages, which have digests of their own."""
 
 
 def load_config(path: Path | None, overrides: Mapping[str, Any], *, base: BuildConfig | None = None) -> BuildConfig:
@@ -211,7 +294,9 @@ def load_config(path: Path | None, overrides: Mapping[str, Any], *, base: BuildC
     """
     values: dict[str, Any] = base.model_dump(mode="json") if base else {}
     if path:
-        _merge(values, _read_toml(path))
+        _merge(values, {key: table for key, table in _read_toml(path).items() if key not in STAGES})
+        for name in STAGES:
+            load_section(path, cast(Any, name), {})  # a mistake there is told now, not hours later
     for dotted, value in overrides.items():
         if value is not None:
             _merge(values, _nested(dotted, value))
@@ -220,6 +305,25 @@ def load_config(path: Path | None, overrides: Mapping[str, Any], *, base: BuildC
     except ValidationError as error:
         where = f"configuration {path}" if path else "configuration"
         raise ConfigError(f"{where}: {'; '.join(_problem(e) for e in error.errors())}") from error
+
+
+def load_section(path: Path | None, name: Literal["scenes", "chips"], overrides: Mapping[str, Any]) -> Any:
+    """The `SceneConfig` or `ChipConfig` of a TOML file, with `overrides` on top; raises ConfigError.
+
+    The other tables of the file belong to other stages.
+    """
+    values = dict(_read_toml(path).get(name, {})) if path else {}
+    values |= {key: value for key, value in overrides.items() if value is not None}
+    try:
+        return STAGES[name].model_validate(values)
+    except ValidationError as error:
+        where = f"configuration {path}, [{name}]" if path else f"configuration [{name}]"
+        raise ConfigError(f"{where}: {'; '.join(_problem(e) for e in error.errors())}") from error
+
+
+def _digest(values: Mapping[str, Any]) -> str:
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _nested(dotted: str, value: Any) -> dict[str, Any]:
