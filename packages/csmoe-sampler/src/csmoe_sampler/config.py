@@ -95,7 +95,7 @@ class DescriptorConfig(_Section):
     def _shares_need_a_legend(self) -> DescriptorConfig:
         if self.statistic == "shares" and self.legend is None:
             raise ValueError(f"descriptor '{self.name}': statistic 'shares' needs a legend")
-        if self.name in {"landcover", "climate", "position"}:
+        if self.name in {"landcover", "climate", "position", "spectral"}:
             raise ValueError(f"descriptor name '{self.name}' is taken: choose another")
         return self
 
@@ -226,6 +226,49 @@ class ChipConfig(_Section):
         return _digest(self.model_dump(mode="json"))
 
 
+class SpectralConfig(_Section):
+    """`[spectral]`: what the overviews of Sentinel-2 scenes say about tiles, before any chip is fetched."""
+
+    provider: str = "planetary-computer"
+    """As in `[scenes]`, and so are the next three."""
+    url: str | None = None
+    sign: str | None = None
+    items: tuple[str, ...] = ()
+    start: date = date(2021, 1, 1)
+    end: date = date(2021, 12, 31)
+    """The last day that counts."""
+    max_cloud_percent: Annotated[float, Field(ge=0, le=100)] = 10.0
+    min_coverage: Share = 0.5
+    """Share of a tile that its scene must cover."""
+    bands: Annotated[tuple[str, ...], Field(min_length=1)] = ("B02", "B03", "B04", "B08", "B11", "B12")
+    decimation: Literal[1, 2, 4, 8, 16, 32] = 16
+    """Pixels of the finest band, along each edge, that one pixel of the overviews stands for: 16 are 160 m."""
+    scale: Annotated[float, Field(gt=0)] = 1.0
+    """One unit of distance in the selection is this many times 1 bit of entropy, 0.1 of texture, or 0.1 of reflectance
+    in all bands."""
+
+    @model_validator(mode="after")
+    def _dates_and_bands(self) -> SpectralConfig:
+        if self.end < self.start:
+            raise ValueError(f"spectral.end {self.end} is before spectral.start {self.start}")
+        unknown = [band for band in self.bands if band not in S2_BANDS]
+        if unknown:
+            raise ValueError(f"spectral.bands names {', '.join(unknown)}: Sentinel-2 L2A has {', '.join(S2_BANDS)}")
+        if len(set(self.bands)) < len(self.bands):
+            raise ValueError("spectral.bands names a band twice")
+        return self
+
+    def scenes(self) -> SceneConfig:
+        """The search for scenes that this asks for."""
+        shared = ("provider", "url", "sign", "items", "start", "end", "max_cloud_percent", "min_coverage")
+        return SceneConfig(sentinel1="none", **{name: getattr(self, name) for name in shared})
+
+    def portable(self) -> dict[str, Any]:
+        """JSON-able, with local paths cut to file names."""
+        places = self.scenes().portable()
+        return self.model_dump(mode="json") | {key: places[key] for key in ("provider", "url", "items")}
+
+
 class BuildConfig(_Section):
     """Everything that decides what a manifest holds."""
 
@@ -238,6 +281,8 @@ class BuildConfig(_Section):
     landcover: LandcoverConfig = LandcoverConfig()
     climate: ClimateConfig = ClimateConfig()
     descriptors: tuple[DescriptorConfig, ...] = ()
+    spectral: SpectralConfig | None = None
+    """None: no spectral descriptor."""
     candidates: CandidateConfig = CandidateConfig()
     strata: StrataConfig = StrataConfig()
     allocation: AllocationConfig = AllocationConfig()
@@ -246,14 +291,18 @@ class BuildConfig(_Section):
 
     @model_validator(mode="after")
     def _weights_name_descriptors(self) -> BuildConfig:
-        names = [d.name for d in self.descriptors]
-        known = {"landcover", "climate", "position", *names}
-        unknown = sorted(set(self.selection.weights) - known)
+        unknown = sorted(set(self.selection.weights) - self.axes)
         if unknown:
-            raise ValueError(f"selection.weights names {', '.join(unknown)}: known are {', '.join(sorted(known))}")
-        if len(set(names)) < len(names):
+            raise ValueError(f"selection.weights names {', '.join(unknown)}: known are {', '.join(sorted(self.axes))}")
+        if len({descriptor.name for descriptor in self.descriptors}) < len(self.descriptors):
             raise ValueError("two descriptors share a name")
         return self
+
+    @property
+    def axes(self) -> frozenset[str]:
+        """Names that may have a weight in the selection: the descriptors, and the position."""
+        spectral = () if self.spectral is None else ("spectral",)
+        return frozenset({"landcover", "climate", "position", *spectral, *(one.name for one in self.descriptors)})
 
     def portable(self) -> dict[str, Any]:
         """JSON-able, with local paths cut to file names: equal on every machine that holds equal inputs."""
@@ -266,6 +315,10 @@ class BuildConfig(_Section):
         for descriptor in values["descriptors"]:
             descriptor["source"] = [_file_name(path) for path in descriptor["source"]]
             descriptor["legend"] = _file_name(descriptor["legend"])
+        if self.spectral is None:
+            del values["spectral"]  # the digests of builds without it are those from before there was one
+        else:
+            values["spectral"] = self.spectral.portable()
         return values
 
     def digest(self) -> str:

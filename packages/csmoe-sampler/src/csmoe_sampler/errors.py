@@ -25,6 +25,14 @@ class RasterError(SamplerError):
     """A raster cannot be opened, read in full, or placed on the globe."""
 
 
+class RasterUnreachableError(RasterError):
+    """A remote raster keeps failing in a way that may pass."""
+
+
+class RasterAccessError(RasterError):
+    """The server of a remote raster refuses access."""
+
+
 class CatalogError(SamplerError):
     """A catalogue or download service is unreachable, or answers something unusable."""
 
@@ -39,6 +47,10 @@ class SelectionError(SamplerError, ValueError):
 
 class ManifestError(SamplerError, ValueError):
     """A manifest violates its schema."""
+
+
+class ChipError(SamplerError):
+    """A chip store is missing, unfinished, damaged, or belongs to another manifest or configuration."""
 
 
 class StorageError(SamplerError, OSError):

@@ -3,6 +3,7 @@
 The distance between two tiles is, with weights w from the configuration,
 
     D^2 = sum over share descriptors of w * H^2  +  sum over moments of w * (difference / scale)^2  +  w_pos * (c / 2)^2
+          + sum over the columns of spectral values of w * (difference / scale of the column)^2
 
 where H is the Hellinger distance of the class shares (H^2 = 1/2 * sum (sqrt(p) - sqrt(q))^2, in [0, 1]) and c the chord
 between the tiles on the unit sphere (c/2 in [0, 1]). Every term is a squared Euclidean distance, so coordinates exist:
@@ -59,13 +60,28 @@ class Moments:
 
     def coordinates(self) -> list[Float64]:
         """sqrt(w) * value / scale, centred on the middle of its range."""
-        result = []
-        for column in self.columns:
-            known = np.isfinite(column)
-            middle = float(np.median(column[known])) if known.any() else 0.0
-            values = np.where(known, column, middle).astype(np.float64) * (np.sqrt(self.weight) / self.scale)
-            result.append(values - (values.min() + values.max()) / 2)
-        return result
+        return [_centred(column, np.sqrt(self.weight) / self.scale) for column in self.columns]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Values:
+    """Numbers of one descriptor that differ in kind."""
+
+    columns: Sequence[Float32]
+    """NaN where it is not known: takes the median of the others."""
+    weight: float
+    scales: Sequence[float]
+    """For each column, the difference that counts as one unit of distance."""
+
+    @property
+    def max_squared(self) -> float:
+        """Largest contribution to D^2 among these tiles."""
+        return float(sum(np.ptp(c) ** 2 for c in self.coordinates()))
+
+    def coordinates(self) -> list[Float64]:
+        """sqrt(w) * value / scale, centred on the middle of its range."""
+        pairs = zip(self.columns, self.scales, strict=True)
+        return [_centred(column, np.sqrt(self.weight) / scale) for column, scale in pairs]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +103,10 @@ class Position:
         return [np.cos(lat) * np.cos(lon) * scale, np.cos(lat) * np.sin(lon) * scale, np.sin(lat) * scale]
 
 
+Block = Shares | Moments | Values | Position
+"""What one descriptor adds to D^2."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Features:
     """Integer feature vectors of tiles, rows in ascending tile order."""
@@ -106,7 +126,7 @@ class Features:
         return Features(values=self.values[rows], keys=self.keys[rows], scale=self.scale)
 
 
-def build_features(blocks: Sequence[Shares | Moments | Position], keys: UInt64) -> Features:
+def build_features(blocks: Sequence[Block], keys: UInt64) -> Features:
     """Features of tiles from their descriptor blocks; blocks of weight 0 and constant coordinates fall away."""
     used = [block for block in blocks if block.weight > 0]
     max_squared = sum(block.max_squared for block in used)
@@ -121,3 +141,10 @@ def build_features(blocks: Sequence[Shares | Moments | Position], keys: UInt64) 
     for k, column in enumerate(columns):
         values[:, k] = column
     return Features(values=values, keys=keys, scale=scale)
+
+
+def _centred(column: Float32, factor: float) -> Float64:
+    known = np.isfinite(column)
+    middle = float(np.median(column[known])) if known.any() else 0.0
+    values = np.where(known, column, middle).astype(np.float64) * factor
+    return np.asarray(values - (values.min() + values.max()) / 2)

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
+import pyarrow as pa
+import tomli_w
 
 from csmoe_sampler.atlas import Atlas, describe_tiles, open_atlas, read_atlas
-from csmoe_sampler.config import BuildConfig, load_config
+from csmoe_sampler.config import BuildConfig, ChipConfig, SceneConfig, load_config, load_section
 from csmoe_sampler.engine import open_client
 from csmoe_sampler.errors import AtlasError, ConfigError, SelectionError
 from csmoe_sampler.grid import TileGrid
@@ -20,14 +21,18 @@ from csmoe_sampler.progress import NoProgress, Progress
 from csmoe_sampler.regions import tiles_of
 from csmoe_sampler.report import summarise, write_report
 from csmoe_sampler.sampling import draw
-from csmoe_sampler.sources import legends_of, open_descriptors
+from csmoe_sampler.sources import journal_of, legends_of, open_descriptors
 from csmoe_sampler.storage import write_bytes, write_json
 from csmoe_sampler.types import Int64
 
 if TYPE_CHECKING:
     from csmoe_sampler.audit import Audit
+    from csmoe_sampler.chips import FetchResult
     from csmoe_sampler.plan import Plan
+    from csmoe_sampler.scenes import RequestPlan
 
+CHIP = "chip"
+"""Column of a manifest: the row of the chip store, null where the tile has failed."""
 DESCRIBED = "_describe.toml"
 """In an atlas: the configuration that described it."""
 
@@ -42,6 +47,8 @@ class Outputs:
     report: Path | None
     config: Path
     """The resolved configuration, as TOML."""
+    journal: Path
+    """What catalogues have answered, kept: a pairing continues from it, and a changing catalogue changes nothing."""
 
     @classmethod
     def beside(cls, manifest: Path, *, atlas: Path | None = None, report: bool = True) -> Outputs:
@@ -52,6 +59,7 @@ class Outputs:
             atlas=atlas or stem.with_name(f"{stem.name}.atlas.parquet"),
             report=stem.with_name(f"{stem.name}.report.html") if report else None,
             config=stem.with_name(f"{stem.name}.toml"),
+            journal=stem.with_name(f"{stem.name}.scenes"),
         )
 
 
@@ -66,32 +74,46 @@ class Runtime:
     progress: Progress = field(default_factory=NoProgress)
 
 
-def build(config: BuildConfig, outputs: Outputs, runtime: Runtime, *, overwrite: bool = False) -> Manifest:
-    """Describes the region and draws the sample; writes all of `outputs`.
+def build(
+    config: BuildConfig,
+    outputs: Outputs,
+    runtime: Runtime,
+    *,
+    scenes: SceneConfig | None = None,
+    overwrite: bool = False,
+) -> Manifest:
+    """Describes the region, draws the sample and, with `scenes`, pairs it; writes all of `outputs`.
 
     Raises:
         SamplerError: Something asked for cannot be had; what was written before is kept, and used by the next run.
     """
-    _check_outputs(config, outputs, overwrite=overwrite)
-    _check_size(config, _tiles(config.region, TileGrid(config.grid.spacing_km, config.grid.lat_max_deg)))
+    _check_outputs(config, scenes, outputs, overwrite=overwrite)
+    _check_size(config, tiles_of(config.region, TileGrid(config.grid.spacing_km, config.grid.lat_max_deg)))
     describe(config, outputs.atlas, runtime)
-    return select(config, outputs, runtime, overwrite=overwrite)
+    return select(config, outputs, runtime, scenes=scenes, overwrite=overwrite)
 
 
 def describe(config: BuildConfig, out: Path, runtime: Runtime) -> Atlas:
     """The atlas of the region's tiles, in `out`; only what is missing there is computed."""
     grid = TileGrid(config.grid.spacing_km, config.grid.lat_max_deg)
-    tiles = _tiles(config.region, grid)
-    descriptors = open_descriptors(config, runtime.progress)
+    tiles = tiles_of(config.region, grid)
+    descriptors = open_descriptors(config, runtime.progress, journal=journal_of(out))
     with open_client(runtime.scheduler, runtime.workers) as client:
         atlas = describe_tiles(tiles, grid, descriptors, out, client=client, progress=runtime.progress)
     _remember(config, out)
     return atlas
 
 
-def select(config: BuildConfig, outputs: Outputs, runtime: Runtime, *, overwrite: bool = False) -> Manifest:
-    """The manifest drawn from an atlas; writes it, its configuration and the report."""
-    _check_outputs(config, outputs, overwrite=overwrite)
+def select(
+    config: BuildConfig,
+    outputs: Outputs,
+    runtime: Runtime,
+    *,
+    scenes: SceneConfig | None = None,
+    overwrite: bool = False,
+) -> Manifest:
+    """The manifest drawn from an atlas, paired if `scenes`; writes it, its configuration and the report."""
+    _check_outputs(config, scenes, outputs, overwrite=overwrite)
     population = _population(config, outputs.atlas)
     atlas = open_atlas(outputs.atlas)
     manifest = draw(
@@ -102,21 +124,117 @@ def select(config: BuildConfig, outputs: Outputs, runtime: Runtime, *, overwrite
         workers=runtime.workers,
         progress=runtime.progress,
     )
+    if scenes:
+        manifest = _pair(manifest, population, config, scenes, outputs, runtime)
     write_manifest(manifest.table, manifest.metadata, outputs.manifest)
-    write_bytes(outputs.config, config.to_toml().encode())
+    write_bytes(outputs.config, config_toml(config, scenes).encode())
     if outputs.report:
         write_report(summarise(manifest, population, runtime.progress), outputs.report)
     return manifest
 
 
-def report(manifest: Path, atlas: Path, out: Path, runtime: Runtime) -> None:
-    """The report page of a manifest, beside the atlas that it was drawn from."""
+def pair(path: Path, scenes: SceneConfig, outputs: Outputs, runtime: Runtime, *, overwrite: bool = False) -> Manifest:
+    """A manifest with scenes, in its own place; a tile without any gives way to the next of its stratum.
+
+    Args:
+        path: The manifest.
+        scenes: Which scenes may be chosen, and what happens to tiles without.
+        outputs: Where its atlas and its journal are; the manifest, the configuration and the report are written.
+        runtime: How to run.
+        overwrite: Replace scenes that were chosen with other settings.
+
+    Raises:
+        SamplerError: Something asked for cannot be had; the manifest is as it was.
+    """
+    manifest = read_manifest(path)
+    before = manifest.metadata.get("scenes", {}).get("config_digest")
+    if before == scenes.digest() and not overwrite:
+        return manifest
+    if before and not overwrite:
+        raise ConfigError(f"{path} has scenes that were chosen with other settings: add --overwrite to choose anew")
+    population = config = None
+    if scenes.on_missing == "redraw" or outputs.report:
+        config = _config_of(manifest, outputs.atlas)
+        population = _population(config, outputs.atlas)
+    manifest = _pair(manifest, population, config, scenes, outputs, runtime)
+    write_manifest(manifest.table, manifest.metadata, outputs.manifest)
+    build_config = load_config(outputs.config, {}) if outputs.config.exists() else config
+    write_bytes(outputs.config, config_toml(build_config, scenes).encode())
+    if outputs.report and population:
+        write_report(summarise(manifest, population, runtime.progress), outputs.report)
+    return manifest
+
+
+def fetch(
+    path: Path, out: Path, chips: ChipConfig, scenes: SceneConfig, runtime: Runtime, *, connections: int = 16
+) -> FetchResult:
+    """The pixels of a paired manifest in a chip store; the manifest gets the column `chip`.
+
+    Args:
+        path: The manifest.
+        out: The store.
+        chips: What to bring.
+        scenes: Where the scenes come from: provider, sign endpoint, folder of a local catalogue.
+        runtime: How to run.
+        connections: Reads under way at once, in every process.
+
+    Raises:
+        SamplerError: The manifest has no scenes, or the store is another's or cannot be written; chips that were
+            brought stay.
+    """
+    from csmoe_sampler.chips import fetch_chips
+
+    manifest = read_manifest(path)
+    with open_client(runtime.scheduler, runtime.workers) as client:
+        result = fetch_chips(
+            manifest, out, chips, scenes, client=client, connections=connections, progress=runtime.progress
+        )
+    column = pa.array(result.chip, pa.int64(), mask=result.chip < 0)
+    fetched = manifest.with_columns({CHIP: column})
+    summary = {"config": chips.model_dump(mode="json"), "config_digest": chips.digest(), "failed": len(result.failed)}
+    write_manifest(fetched.table, {**fetched.metadata, "chips": summary}, path)
+    return result
+
+
+def report(manifest: Path, atlas: Path, out: Path, runtime: Runtime, *, chips: Path | None = None) -> None:
+    """The report page of a manifest, beside the atlas that it was drawn from, with pictures of `chips` if given."""
     loaded = read_manifest(manifest)
-    config = BuildConfig.model_validate(loaded.metadata["config"])
-    described = load_config(atlas / DESCRIBED, {})
-    if described.portable()["region"] == config.region:  # a manifest keeps the name of a vector file, not its folder
-        config = config.model_copy(update={"region": described.region})
-    write_report(summarise(loaded, _population(config, atlas), runtime.progress), out)
+    population = _population(_config_of(loaded, atlas), atlas)
+    write_report(summarise(loaded, population, runtime.progress, chips), out)
+
+
+def scene_config(manifest: Path | None, path: Path | None, overrides: Mapping[str, Any]) -> SceneConfig:
+    """The `[scenes]` of a configuration file, else of the one beside the manifest, with overrides on top."""
+    found: SceneConfig = load_section(path or _file_beside(manifest), "scenes", overrides)
+    return found
+
+
+def chip_config(manifest: Path, path: Path | None, overrides: Mapping[str, Any]) -> ChipConfig:
+    """The `[chips]` of a configuration file, else of the one beside the manifest, with overrides on top."""
+    found: ChipConfig = load_section(path or _file_beside(manifest), "chips", overrides)
+    return found
+
+
+def _file_beside(manifest: Path | None) -> Path | None:
+    path = Outputs.beside(manifest).config if manifest else None
+    return path if path and path.exists() else None
+
+
+def plan_pairing(manifest: Path, scenes: SceneConfig, outputs: Outputs) -> RequestPlan:
+    """What pairing a manifest will ask catalogues for, second draws apart."""
+    from csmoe_sampler.redraw import tiles_of_rows
+    from csmoe_sampler.scenes import open_pairer
+
+    pairer = open_pairer(scenes, outputs.journal)
+    return pairer.plan(tiles_of_rows(read_manifest(manifest).table))
+
+
+def config_toml(config: BuildConfig | None, scenes: SceneConfig | None) -> str:
+    """A configuration file that says the same."""
+    values = config.model_dump(mode="json", exclude_none=True) if config else {}
+    if scenes:
+        values["scenes"] = scenes.model_dump(mode="json", exclude_none=True)
+    return tomli_w.dumps(values)
 
 
 def audit(points: Path, atlas: Path, path: Path | None, out: Path | None) -> Audit:
@@ -144,7 +262,7 @@ def plan(config: BuildConfig, atlas: Path, runtime: Runtime, mbit_s: float = 500
     """What `build` with that atlas will take; reads headers only."""
     from csmoe_sampler.plan import plan_build
 
-    tiles = _tiles(config.region, TileGrid(config.grid.spacing_km, config.grid.lat_max_deg))
+    tiles = tiles_of(config.region, TileGrid(config.grid.spacing_km, config.grid.lat_max_deg))
     return plan_build(config, tiles, atlas, runtime.progress, mbit_s=mbit_s, workers=runtime.workers)
 
 
@@ -159,7 +277,7 @@ def selection_config(atlas: Path, path: Path | None, overrides: Mapping[str, Any
         open_atlas(atlas)  # says so where it is no atlas at all
         raise AtlasError(f"atlas {atlas} is not finished: run describe again, it continues")
     config = load_config(path, overrides, base=described)
-    for name in ("grid", "landcover", "climate"):
+    for name in ("grid", "landcover", "climate", "spectral"):
         if getattr(config, name) != getattr(described, name):
             raise ConfigError(f"atlas {atlas} was described with another [{name}]: leave it out, or describe anew")
     return config
@@ -182,19 +300,44 @@ def quickstart(folder: Path, n: int, runtime: Runtime) -> Outputs:
     return outputs
 
 
+def _pair(
+    manifest: Manifest,
+    population: Population | None,
+    config: BuildConfig | None,
+    scenes: SceneConfig,
+    outputs: Outputs,
+    runtime: Runtime,
+) -> Manifest:
+    """The manifest with scenes, and in its metadata what decides them."""
+    from csmoe_sampler.redraw import Reserve, pair_rows
+    from csmoe_sampler.scenes import open_pairer
+
+    reserve = None
+    if population and config:
+        legends = legends_of(open_atlas(outputs.atlas).provenance)
+        reserve = Reserve(population, config, legends)
+    pairer = open_pairer(scenes, outputs.journal, progress=runtime.progress)
+    paired = pair_rows(manifest, pairer, on_missing=scenes.on_missing, reserve=reserve)
+    decided = {"config": scenes.portable(), "config_digest": scenes.digest(), "source": pairer.provenance()}
+    return Manifest(table=paired.table, metadata={**paired.metadata, "scenes": paired.metadata["scenes"] | decided})
+
+
+def _config_of(manifest: Manifest, atlas: Path) -> BuildConfig:
+    """The configuration that a manifest was drawn with; raises AtlasError where the atlas is not there."""
+    config = BuildConfig.model_validate(manifest.metadata["config"])
+    if not (atlas / DESCRIBED).exists():
+        raise AtlasError(f"atlas {atlas} is not there: name the one that the manifest was drawn from with --atlas")
+    described = load_config(atlas / DESCRIBED, {})
+    if described.portable()["region"] == config.region:  # a manifest keeps the name of a vector file, not its folder
+        config = config.model_copy(update={"region": described.region})
+    return config
+
+
 def _population(config: BuildConfig, path: Path) -> Population:
     atlas = open_atlas(path)
-    tiles = _tiles(config.region, atlas.grid)
+    tiles = tiles_of(config.region, atlas.grid)
     _check_size(config, tiles)
     return population_of(read_atlas(path, tiles=tiles), config, legends_of(atlas.provenance))
-
-
-def _tiles(region: str, grid: TileGrid) -> Int64:
-    """The tiles of a region, or of several joined by ` + `."""
-    first, *others = (tiles_of(part, grid) for part in region.split(" + "))
-    for other in others:
-        first = np.union1d(first, other)
-    return first
 
 
 def _check_size(config: BuildConfig, tiles: Int64) -> None:
@@ -215,12 +358,18 @@ def _remember(config: BuildConfig, atlas: Path) -> None:
     write_bytes(path, config.to_toml().encode())
 
 
-def _check_outputs(config: BuildConfig, outputs: Outputs, *, overwrite: bool) -> None:
-    """A manifest made with other settings is not replaced unasked."""
+def _check_outputs(config: BuildConfig, scenes: SceneConfig | None, outputs: Outputs, *, overwrite: bool) -> None:
+    """A manifest made with other settings, or with scenes or chips, is not replaced unasked."""
     if overwrite or not outputs.manifest.exists():
         return
-    found = read_manifest(outputs.manifest).metadata.get("config_digest")
-    if found != config.digest():
+    metadata = read_manifest(outputs.manifest).metadata
+    if metadata.get("config_digest") != config.digest():
         raise ConfigError(
             f"{outputs.manifest} exists and was made with other settings: choose another --out, or add --overwrite"
+        )
+    paired = metadata.get("scenes", {}).get("config_digest")
+    if "chips" in metadata or paired not in (None, scenes.digest() if scenes else None):
+        raise ConfigError(
+            f"{outputs.manifest} has {'chips' if 'chips' in metadata else 'scenes'} that would be lost: choose another "
+            "--out, or add --overwrite"
         )

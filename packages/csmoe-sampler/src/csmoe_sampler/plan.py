@@ -12,7 +12,7 @@ from csmoe_sampler.atlas import plan_blocks
 from csmoe_sampler.config import BuildConfig
 from csmoe_sampler.grid import TileGrid
 from csmoe_sampler.progress import Progress
-from csmoe_sampler.sources import open_descriptors
+from csmoe_sampler.sources import journal_of, open_descriptors
 from csmoe_sampler.types import Int64, ReadCost
 
 DECODED_PX_S = 3e8
@@ -62,7 +62,7 @@ def plan_build(
         workers: Threads; all cores by default.
     """
     grid = TileGrid(config.grid.spacing_km, config.grid.lat_max_deg)
-    descriptors = open_descriptors(config, progress)
+    descriptors = open_descriptors(config, progress, journal=journal_of(atlas))
     work = plan_blocks(tiles, grid, descriptors, atlas)
     reads = {one.name: one.cost(grid, tiles) for one in descriptors} if work.num_tiles else {}
     columns = [dtype for one in descriptors for dtype in one.columns.values()]

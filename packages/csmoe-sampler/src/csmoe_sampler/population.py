@@ -11,7 +11,8 @@ import pyarrow as pa
 from csmoe_sampler.chance import tile_keys
 from csmoe_sampler.config import BuildConfig
 from csmoe_sampler.errors import AtlasError
-from csmoe_sampler.features import Features, Moments, Position, Shares, build_features
+from csmoe_sampler.features import Block, Features, Moments, Position, Shares, Values, build_features
+from csmoe_sampler.spectral.axes import axis_scales
 from csmoe_sampler.strata import Classes, Strata, stratify
 from csmoe_sampler.types import Bool, Float32, Float64, Int16, Int64
 
@@ -72,17 +73,21 @@ def candidates(atlas: pa.Table, config: BuildConfig) -> Bool:
 
 def features_of(population: Population, config: BuildConfig, legends: Mapping[str, Classes]) -> Features:
     """The vectors between which the selection measures distances, with the weights of `selection.weights`."""
-    blocks: list[Shares | Moments | Position] = []
-    scales = {descriptor.name: descriptor.scale for descriptor in config.descriptors}
+    blocks: list[Block] = []
+    scale_of = {descriptor.name: descriptor.scale for descriptor in config.descriptors}
     for name, weight in sorted(config.selection.weights.items()):
         if name == "position":
             blocks.append(Position(lon=population.lon, lat=population.lat, weight=weight))
         elif name in legends:
             shares = class_shares(population.table, name, legends[name].labels)
             blocks.append(Shares(columns=list(shares.T), weight=weight))
+        elif name == "spectral" and config.spectral is not None:
+            scales = axis_scales(config.spectral)
+            columns = [_column(population.table, column) for column in scales]
+            blocks.append(Values(columns=columns, weight=weight, scales=list(scales.values())))
         else:
             columns = [_column(population.table, f"{name}_{statistic}") for statistic in ("mean", "std")]
-            blocks.append(Moments(columns=columns, weight=weight, scale=scales[name]))
+            blocks.append(Moments(columns=columns, weight=weight, scale=scale_of[name]))
     return build_features(blocks, tile_keys(config.seed, population.tiles))
 
 

@@ -21,7 +21,7 @@ class Progress(Protocol):
     """What the stages tell; stages follow one another or lie within one another."""
 
     def start(self, name: str, total: int, unit: str) -> None:
-        """A stage of `total` units ("tiles") begins, inside the one in hand if there is one."""
+        """A stage of `total` units ("tiles"; 0: unknown) begins, inside the one in hand if there is one."""
 
     def advance(self, count: int) -> None:
         """`count` more units of the innermost stage are done."""
@@ -61,7 +61,7 @@ class _Stage:
 
     @property
     def counted(self) -> str:
-        if self.done == self.total:
+        if self.done >= self.total:  # a total of 0: not known beforehand
             return f"{self.done:,} {self.unit}"
         return f"{self.done:,} of {self.total:,} {self.unit}"
 
@@ -118,10 +118,10 @@ class TerminalProgress:
         """The bar grows, or a line is due."""
         stage, now_s = self._stages[-1], self._clock()
         stage.done += count
-        if not self._on_terminal and now_s - stage.said_s >= LOG_INTERVAL_S and stage.done < stage.total:
+        if not self._on_terminal and now_s - stage.said_s >= LOG_INTERVAL_S and stage.done != stage.total:
             stage.said_s = now_s
-            share = f"{stage.done / stage.total:.0%}"
-            self.note(f"{stage.name}: {stage.counted} ({share}), {stage.pace(now_s)}")
+            share = f" ({stage.done / stage.total:.0%})" if stage.total else ""
+            self.note(f"{stage.name}: {stage.counted}{share}, {stage.pace(now_s)}")
 
     def finish(self) -> None:
         """The outermost bar stays on the terminal as it is; an inner one goes."""

@@ -55,11 +55,13 @@ class Region:
 
 
 def tiles_of(region: str, grid: TileGrid) -> Int64:
-    """Ascending indices of the tiles of a region.
+    """Ascending indices of the tiles of a region, or of several joined by ` + `.
 
     Raises:
         RegionError: The region is unknown or malformed, its file is not usable, or it holds no tile of the grid.
     """
+    if " + " in region:
+        return np.unique(np.concatenate([tiles_of(part, grid) for part in region.split(" + ")]))
     meant = parse_region(region)
     if meant.kind == "global":
         return np.arange(grid.size)

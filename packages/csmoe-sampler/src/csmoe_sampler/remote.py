@@ -203,6 +203,9 @@ class Signer:
 
     endpoint: str
     """`{endpoint}/{account}/{container}` answers `{"token": ..., "msft:expiry": ...}`."""
+    hosts: tuple[str, ...] = ("blob.core.windows.net",)
+    """Whose hrefs are signed: domains, behind the first dot of a host name (the account comes before it), or whole
+    host names, with a port or without (the account is then the host name)."""
     margin_s: float = 300.0
     """A token is renewed when it has less than this to live."""
     patience: Patience = Patience()
@@ -213,13 +216,32 @@ class Signer:
         Raises:
             CatalogError: The endpoint fails, or answers something else than a token.
         """
+        place = self._place(href)
+        if place is None or "sig=" in urlsplit(href).query:
+            return href
+        return f"{href}{'&' if urlsplit(href).query else '?'}{self._token(place).token}"
+
+    def forget(self, href: str) -> None:
+        """Drops the token of `href`, so that the next call asks for a new one.
+
+        A signed `href` that was refused drops no token but its own: another thread may have renewed it meanwhile.
+        """
+        place = self._place(href)
+        with _locks:
+            token = None if place is None else _tokens.get(place)
+            if place is not None and token is not None and ("sig=" not in href or token.token in href):
+                _tokens.pop(place, None)
+
+    def _place(self, href: str) -> str | None:
+        """Where to ask for the token of `href`; None where it needs none."""
         address = urlsplit(href)
         account, _, domain = address.netloc.partition(".")
         container = address.path.lstrip("/").partition("/")[0]
-        if domain != "blob.core.windows.net" or "sig=" in address.query or not container:
-            return href
-        token = self._token(f"{self.endpoint}/{account}/{container}")
-        return f"{href}{'&' if address.query else '?'}{token.token}"
+        if address.netloc in self.hosts or address.hostname in self.hosts:
+            account = address.hostname or ""
+        elif domain not in self.hosts:
+            return None
+        return f"{self.endpoint}/{account}/{container}" if container else None
 
     def _token(self, url: str) -> SASToken:
         with _locks:

@@ -22,8 +22,9 @@ from csmoe_sampler.objectives import Objective, get_objective
 from csmoe_sampler.population import Population, class_shares, features_of
 from csmoe_sampler.progress import NoProgress, Progress
 from csmoe_sampler.selection import Selection, select
-from csmoe_sampler.splits import hold_out_blocks
+from csmoe_sampler.splits import SplitBlocks, hold_out_blocks
 from csmoe_sampler.strata import UNKNOWN
+from csmoe_sampler.types import Float64, Int64
 
 ATLAS_PLACE = frozenset({"tile", "tile_id", "lon", "lat"})
 """Columns of the atlas that a manifest states in its own way."""
@@ -73,11 +74,7 @@ def draw(
     )
     del features
     blocks = hold_out_blocks(population.lon, population.lat, config.split, config.seed)
-    columns = _place_columns(population, selection, config)
-    columns |= _descriptor_columns(population, selection, legends)
-    columns |= _design_columns(population, selection)
-    columns["split"] = pa.array(blocks.assign(columns["lon"].to_numpy(), columns["lat"].to_numpy()))
-    extra = _extra_columns(population, selection, legends)
+    columns, extra = _columns(population, selection, config, legends, blocks)
     metadata = _metadata(population, allocation, selection, config)
     metadata |= {
         "sources": dict(sources),
@@ -86,6 +83,44 @@ def draw(
         "notes": [*notes, *blocks.notes],
     }
     return Manifest(table=pa.table(columns | extra), metadata=metadata)
+
+
+def describe_rows(
+    population: Population, rows: Int64, weight: Float64, config: BuildConfig, legends: Mapping[str, Legend]
+) -> pa.Table:
+    """Rows of a manifest for some candidates, without inclusion probabilities, in the order given.
+
+    Args:
+        population: The candidates.
+        rows: Which of them.
+        weight: Weight of each.
+        config: The configuration of the manifest.
+        legends: Legends of the descriptors with class shares, by name.
+    """
+    selection = Selection(
+        rows=rows,
+        stratum=population.strata.of_tile[rows].astype(np.int32),
+        weight=weight,
+        inclusion_probability=np.full(rows.size, np.nan),
+    )
+    blocks = hold_out_blocks(population.lon, population.lat, config.split, config.seed)
+    columns, extra = _columns(population, selection, config, legends, blocks)
+    return pa.table(columns | extra)
+
+
+def _columns(
+    population: Population,
+    selection: Selection,
+    config: BuildConfig,
+    legends: Mapping[str, Legend],
+    blocks: SplitBlocks,
+) -> tuple[dict[str, pa.Array], dict[str, pa.ChunkedArray]]:
+    """The fixed columns of the manifest, and those of further descriptors."""
+    columns = _place_columns(population, selection, config)
+    columns |= _descriptor_columns(population, selection, legends)
+    columns |= _design_columns(population, selection)
+    columns["split"] = pa.array(blocks.assign(columns["lon"].to_numpy(), columns["lat"].to_numpy()))
+    return columns, _extra_columns(population, selection, legends)
 
 
 def allocate_budget(population: Population, config: BuildConfig, objective: Objective) -> Allocation:

@@ -53,3 +53,28 @@ Workers = Annotated[int | None, typer.Option(min=1, help="Threads on this machin
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what it would cost, and stop.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an output that other settings have made.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
+ScenesUrl = Annotated[
+    str | None,
+    typer.Option("--scenes", help="STAC API or static catalogue with the scenes.", show_default="the provider's"),
+]
+ProviderName = Annotated[
+    str | None,
+    typer.Option(
+        "--provider", help="planetary-computer, earth-search, cdse or a TOML file.", show_default="planetary-computer"
+    ),
+]
+Items = Annotated[
+    list[str] | None,
+    typer.Option(help="STAC-GeoParquet in place of searches: file, folder, glob or URL, repeatable; or bulk."),
+]
+Seasons = Annotated[str | None, typer.Option(help="year, or some of winter,spring,summer,autumn.", show_default="year")]
+Start = Annotated[str | None, typer.Option(help="First day of the scenes, as 2021-01-01.", show_default="2021-01-01")]
+End = Annotated[str | None, typer.Option(help="Last day of the scenes.", show_default="2021-12-31")]
+MaxCloud = Annotated[
+    float | None, typer.Option("--max-cloud", help="Cloud cover of a scene in percent.", show_default="20")
+]
+Sentinel1 = Annotated[str | None, typer.Option(help="rtc, grd or none.", show_default="rtc")]
+Diversity = Annotated[
+    str | None,
+    typer.Option(help="Axes of the diversity, as spectral,landcover.", show_default="landcover,climate,position"),
+]

@@ -7,10 +7,14 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from csmoe_sampler.audit import Audit
+    from csmoe_sampler.chips import FetchResult
     from csmoe_sampler.manifest import Manifest
     from csmoe_sampler.pipeline import Outputs
     from csmoe_sampler.plan import Plan
+    from csmoe_sampler.scenes import RequestPlan
 
 
 def say_plan(plan: Plan) -> None:
@@ -49,6 +53,23 @@ def say_manifest(manifest: Manifest, outputs: Outputs) -> None:
     typer.echo(f"{len(manifest):,} tiles in {len(manifest.metadata['strata'])} strata -> {outputs.manifest}")
     if outputs.report:
         typer.echo(f"report -> {outputs.report}")
+
+
+def say_requests(plan: RequestPlan) -> None:
+    """What a pairing will ask for."""
+    size = f", about {_size(plan.bytes)}" if plan.bytes else ""
+    typer.echo(f"{plan.requests:,} requests for items{size}")
+
+
+def say_chips(result: FetchResult, out: Path) -> None:
+    """What was brought, and what was not."""
+    for text in result.warnings:
+        typer.echo(f"warning: {text}")
+    for failure in result.failed[:10]:
+        typer.echo(f"failed: tile {failure.tile_id}, {failure.sensor}: {failure.reason}")
+    if len(result.failed) > 10:
+        typer.echo(f"failed: {len(result.failed) - 10:,} more tiles, listed in {out.with_suffix('.failed.csv')}")
+    typer.echo(f"{int((result.chip >= 0).sum()):,} of {len(result.chip):,} chips -> {out}")
 
 
 def say_audit(audit: Audit) -> None:

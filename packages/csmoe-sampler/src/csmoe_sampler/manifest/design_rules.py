@@ -65,14 +65,18 @@ def _probabilities(rows: Rows) -> Iterator[Violation]:
     if name in PURPOSIVE_OBJECTIVES:
         yield from rows.flag("inclusion_probability", ~null, found, "null", f"objective {name} is purposive")
         return
-    if null.any():
+    # Where scenes have decided which tiles stay, the probabilities of the design hold no more.
+    chosen = rows.among("stratum", rows.metadata.get("scenes", {}).get("changed_strata", ()))
+    yield from rows.flag("inclusion_probability", chosen & ~null, found, "null", "tiles of the stratum were replaced")
+    if (null & ~chosen).any():
         rule = f"objective {name} is a probability design"
-        yield Violation("inclusion_probability", int(null.argmax()), "null", "above 0, up to 1", rule, int(null.sum()))
-    outside = ~((found > 0) & (found <= 1))
+        first, number = int((null & ~chosen).argmax()), int((null & ~chosen).sum())
+        yield Violation("inclusion_probability", first, "null", "above 0, up to 1", rule, number)
+    outside = ~chosen & ~((found > 0) & (found <= 1))
     yield from rows.flag("inclusion_probability", outside, found, "above 0, up to 1", "a probability")
     size, taken = _size_and_taken(rows)
     expected = taken / np.maximum(size, 1)
-    bad = ~outside & (size > 0) & ~(np.abs(found - expected) <= RELATIVE_TOLERANCE)
+    bad = ~chosen & ~outside & (size > 0) & ~(np.abs(found - expected) <= RELATIVE_TOLERANCE)
     yield from rows.flag("inclusion_probability", bad, found, expected, "rows of the stratum / stratum_size")
 
 

@@ -14,6 +14,7 @@ from csmoe_sampler.manifest.design_rules import DESIGN_RULES
 from csmoe_sampler.manifest.files import GEOPARQUET_VERSION, load
 from csmoe_sampler.manifest.place_rules import PLACE_RULES
 from csmoe_sampler.manifest.rows import Rows, Violation
+from csmoe_sampler.manifest.scene_rules import SCENE_RULES
 from csmoe_sampler.manifest.schema import NULLABLE, SCHEMA_VERSION, Manifest, schema_for
 
 _FIELDS: dict[str, type | tuple[type, ...]] = {
@@ -64,7 +65,7 @@ def _violations(manifest: Manifest) -> Iterator[Violation]:
         else:
             sound.add(name)
     rows = Rows(manifest, sound)
-    for rule in (*PLACE_RULES, *DESCRIPTOR_RULES, *DESIGN_RULES):
+    for rule in (*PLACE_RULES, *DESCRIPTOR_RULES, *DESIGN_RULES, *SCENE_RULES):
         if rule.applies(rows):
             yield from rule.check(rows)
 

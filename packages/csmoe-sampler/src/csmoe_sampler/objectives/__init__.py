@@ -40,6 +40,10 @@ class Objective(Protocol):
         """Whether every tile of a stratum is drawn with the same, known probability quota / size."""
 
     @property
+    def nested(self) -> bool:
+        """Whether a larger quota draws the same tiles first, in the same order."""
+
+    @property
     def alpha(self) -> float | None:
         """The exponent that the objective imposes on the allocation; None leaves it to the configuration."""
 

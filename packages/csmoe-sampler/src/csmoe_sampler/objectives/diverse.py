@@ -29,6 +29,7 @@ class Diverse:
 
     name = "diverse"
     probability_design = False
+    nested = True
     alpha: float | None = None
 
     def order(self, features: Features, quota: int, rng_seed: int) -> Int64:

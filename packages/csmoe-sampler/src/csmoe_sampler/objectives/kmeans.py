@@ -38,6 +38,7 @@ class KMeans:
 
     name = "kmeans"
     probability_design = False
+    nested = False
     alpha: float | None = None
 
     def order(self, features: Features, quota: int, rng_seed: int) -> Int64:

@@ -13,6 +13,7 @@ class Random:
 
     name = "random"
     probability_design = True
+    nested = True
     alpha: float | None = None
 
     def order(self, features: Features, quota: int, rng_seed: int) -> Int64:

@@ -34,6 +34,7 @@ class Spread:
 
     name = "spread"
     probability_design = True
+    nested = False
     alpha: float | None = None
 
     def order(self, features: Features, quota: int, rng_seed: int) -> Int64:

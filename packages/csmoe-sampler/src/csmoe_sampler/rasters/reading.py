@@ -1,61 +1,39 @@
-"""Reading windows of one raster file: GDAL's settings, patience with remote files, no pixel made up."""
+"""Reading windows of one raster file in degrees: patience with remote files, no pixel made up."""
 
 from __future__ import annotations
 
 import functools
 import os
-import re
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 import rasterio
 from rasterio.enums import Resampling
-from rasterio.errors import RasterioError
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window as RasterioWindow
 
 from csmoe_sampler.errors import RasterError
 from csmoe_sampler.placement import Placement, Window
-from csmoe_sampler.rasters.headers import Header, name_of, read_header
+from csmoe_sampler.rasters.headers import Header, read_header
+from csmoe_sampler.rasters.patience import BACKOFF_S, GDAL_OPTIONS, PatientFile, Result, gdal_reason, is_remote
 from csmoe_sampler.rasters.windows import plan_windows
 from csmoe_sampler.zonal import LANES
 
-BACKOFF_S = (0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0, 8.0, 8.0)
-"""Pauses before reading from a remote file is tried again, from the opening on."""
 _LOCAL_WINDOW_BYTES = 4 * 2**20
 _REMOTE_WINDOW_BYTES = 32 * 2**20
 _BLOCK_CACHE_BYTES = 16 * 2**20
 _MOST_BLOCKS_ASKED = 2048
-_REMOTE = re.compile(r"(https?|s3|gs|az)://|/vsi(curl|s3|gs|az|adls|oss|swift|webhdfs)")
-_VSI_PREFIXES = {"s3://": "/vsis3/", "gs://": "/vsigs/", "az://": "/vsiaz/"}
-_GDAL_OPTIONS = {
-    "GTIFF_IGNORE_READ_ERRORS": "NO",
-    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
-    "GDAL_INGESTED_BYTES_AT_OPEN": "32768",
-    "GDAL_HTTP_MERGE_CONSECUTIVE_RANGES": "YES",
-    "GDAL_HTTP_CONNECTTIMEOUT": "15",
-    "GDAL_HTTP_TIMEOUT": "120",
-    "GDAL_HTTP_MAX_RETRY": "0",
-    # A range that came incomplete must not be served again from a cache after reopening.
-    "CPL_VSIL_CURL_NON_CACHED": ":".join(f"/vsi{kind}/" for kind in ("curl", "s3", "gs", "az")),
-}
+__all__ = ["BACKOFF_S", "GDAL_OPTIONS", "RasterReader", "View", "gdal_reason", "is_remote", "limit_block_cache"]
 
 Pixels = npt.NDArray[Any]
-Result = TypeVar("Result")
-
-
-def is_remote(href: str) -> bool:
-    """Whether reading may fail for a moment."""
-    return _REMOTE.match(href) is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,9 +55,10 @@ class RasterReader:
     """
 
     def __init__(self, href: str, view: View) -> None:
-        _limit_block_cache()
+        limit_block_cache()
+        self._file = PatientFile(href, view.sign)
         self.href = href
-        self.name = name_of(href)
+        self.name = self._file.name
         self._view = view
         self._open_files = ExitStack()
         self._settings = ExitStack()
@@ -88,7 +67,7 @@ class RasterReader:
         self.header: Header = self._patiently(lambda: read_header(self._open(), href), "opening")
 
     def __enter__(self) -> Self:
-        self._settings.enter_context(rasterio.Env(**_GDAL_OPTIONS))
+        self._settings.enter_context(rasterio.Env(**GDAL_OPTIONS))
         self._entered = True
         return self
 
@@ -180,9 +159,7 @@ class RasterReader:
 
     def _open(self) -> Any:
         self.close()
-        href = self._view.sign(self.href) if self._view.sign else self.href
-        for scheme, prefix in _VSI_PREFIXES.items():
-            href = href.replace(scheme, prefix, 1) if href.startswith(scheme) else href
+        href = self._file.address()
         dataset = self._open_files.enter_context(rasterio.open(href))
         if self._view.overview is not None:
             level = self._overview_level(dataset, self._view.overview)
@@ -207,26 +184,13 @@ class RasterReader:
 
     def _patiently(self, attempt: Callable[[], Result], what: str) -> Result:
         """`attempt()`; for a remote file again after pauses, with the file opened and its href signed anew."""
-        for pause_s in (*(BACKOFF_S if is_remote(self.href) else ()), None):
-            try:
-                # A local file is read in the thread that has entered the reader, and with it GDAL's settings.
-                with nullcontext() if self._entered and not is_remote(self.href) else rasterio.Env(**_GDAL_OPTIONS):
-                    return attempt()
-            except RasterError:
-                self.close()
-                raise
-            except RasterioError as error:
-                self.close()
-                reason = _reason(error)
-                if pause_s is None or "response code: 404" in reason:
-                    raise RasterError(f"raster {self.name}: {what} failed: {reason}; {self._advice()}") from error
-            time.sleep(pause_s)
-        raise AssertionError("the last attempt returns or raises")
 
-    def _advice(self) -> str:
-        if is_remote(self.href):
-            return "try again later, or check the address and the permissions"
-        return "if the file is there, it is damaged or incomplete: bring it again"
+        def within_settings() -> Result:
+            # A local file is read in the thread that has entered the reader, and with it GDAL's settings.
+            with nullcontext() if self._entered and not is_remote(self.href) else rasterio.Env(**GDAL_OPTIONS):
+                return attempt()
+
+        return self._file.insist(within_settings, what, self.close, BACKOFF_S)
 
 
 def _aligned_array(num_px: int, dtype: str) -> Pixels:
@@ -237,16 +201,8 @@ def _aligned_array(num_px: int, dtype: str) -> Pixels:
     return room[start : start + length].view(dtype)
 
 
-def _reason(error: BaseException | None) -> str:
-    """The innermost message of GDAL, without signatures."""
-    message = ""
-    while error is not None:
-        message, error = getattr(error, "errmsg", None) or str(error), error.__cause__
-    return re.sub(r"\?[^\s,'\"]+", "", message).strip().rstrip(".")
-
-
 @functools.cache
-def _limit_block_cache() -> None:
+def limit_block_cache() -> None:
     """Makes GDAL's block cache small, once a process: a block is used once, and a small cache stays in the CPU's.
 
     The limit outlasts the context that sets it only if that never ends, so the context belongs to a thread that does.

@@ -122,6 +122,93 @@ class SplitTable:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Counts:
+    """How often each of some values, or ranges of values, occurs."""
+
+    title: str
+    note: str
+    """What is counted, or the median."""
+    labels: tuple[str, ...]
+    counts: tuple[int, ...]
+    num_shown: int
+    """The first so many get a bar; after them come the rarer values together."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unfilled:
+    """A stratum with places for which no tile has scenes."""
+
+    stratum: str
+    quota: int
+    taken: int
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SceneSummary:
+    """The scenes that pairing has chosen."""
+
+    provider: str
+    window: str
+    """First and last day."""
+    seasons: tuple[tuple[str, int], ...]
+    """Name, and tiles with scenes; one with the name `year` where no seasons were asked for."""
+    redrawn: int
+    """Tiles that took the place of one without scenes."""
+    distributions: tuple[Counts, ...]
+    unfilled: tuple[Unfilled, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChipPicture:
+    """A tile as two pictures."""
+
+    tile_id: str
+    rank: int
+    season: str
+    """Empty where the store has none."""
+    s2_date: str
+    s1_date: str
+    """Empty where unknown."""
+    landcover: Category
+    climate: str
+    optical: bytes
+    """PNG: true colour."""
+    radar: bytes
+    """PNG: VV, VH and their difference; empty without Sentinel-1."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BandStatistics:
+    """The pixels of a band, of all chips looked at."""
+
+    sensor: str
+    band: str
+    unit: str
+    mean: float
+    std: float
+    valid_share: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChipSummary:
+    """The pixels that fetching has brought."""
+
+    num_fetched: int
+    num_rows: int
+    size_px: int
+    pixel_m: float
+    pictures: tuple[ChipPicture, ...]
+    bands: tuple[BandStatistics, ...]
+    num_measured: int
+    """Chips that the statistics are of."""
+    failures: tuple[tuple[str, str], ...]
+    """Tile and reason."""
+    findings: tuple[str, ...]
+    """What looks wrong."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReportData:
     """Everything on the page. Arrays apart, it is JSON-able."""
 
@@ -141,3 +228,5 @@ class ReportData:
     layers: MapLayers
     config_toml: str
     """The configuration as the command line reads it."""
+    scenes: SceneSummary | None = None
+    chips: ChipSummary | None = None

@@ -17,6 +17,7 @@ from csmoe_sampler.report.figures import paragraphs
 from csmoe_sampler.report.markup import Markup, element, escape, join
 from csmoe_sampler.report.methods import methods_section, provenance_section
 from csmoe_sampler.report.quantities import count, setting
+from csmoe_sampler.report.scenes import chip_section, scene_section
 
 _SECTIONS = (
     map_section,
@@ -26,6 +27,8 @@ _SECTIONS = (
     diversity_section,
     prefix_section,
     weight_section,
+    scene_section,
+    chip_section,
     methods_section,
     provenance_section,
 )
@@ -33,7 +36,7 @@ _SECTIONS = (
 
 def render_page(data: ReportData) -> str:
     """The report as one HTML page that needs nothing else: no network, no fonts, no libraries."""
-    sections = [build(data) for build in _SECTIONS]
+    sections = [section for build in _SECTIONS if (section := build(data)) is not None]
     links = [element("a", section.label, href=f"#{section.name}") for section in sections]
     template = Template(files(__package__).joinpath("page.html").read_text(encoding="utf-8"))
     return template.substitute(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -18,10 +19,12 @@ from csmoe_sampler.manifest.schema import SPLITS, LegendClasses
 from csmoe_sampler.metrics import effective_sample_size, mean_shares
 from csmoe_sampler.population import Population, class_shares
 from csmoe_sampler.progress import NoProgress, Progress
+from csmoe_sampler.report.chip_numbers import summarise_chips
 from csmoe_sampler.report.comparison import compare, cover, draw_rivals, follow_prefixes, prefix_sizes
 from csmoe_sampler.report.data import (
     Balance,
     Category,
+    ChipSummary,
     Matrix,
     ReportData,
     SplitTable,
@@ -29,6 +32,7 @@ from csmoe_sampler.report.data import (
     Weights,
 )
 from csmoe_sampler.report.maps import draw_layers
+from csmoe_sampler.report.scene_numbers import summarise_scenes
 from csmoe_sampler.strata import UNKNOWN
 from csmoe_sampler.types import Float64, Int16, Int64
 
@@ -36,16 +40,20 @@ _UNKNOWN_COLOR = "#8a8a8a"
 _WEIGHT_BINS = 24
 
 
-def summarise(manifest: Manifest, population: Population, progress: Progress | None = None) -> ReportData:
+def summarise(
+    manifest: Manifest, population: Population, progress: Progress | None = None, chips: Path | None = None
+) -> ReportData:
     """The numbers of the report.
 
     Args:
         manifest: A valid manifest.
         population: The candidates that it was drawn from.
-        progress: Told of the samples that were compared.
+        progress: Told of the samples that were compared and of the chips that were read.
+        chips: Its chip store, of which pictures and statistics are shown.
 
     Raises:
-        ManifestError: A tile of the manifest is not a candidate of that population.
+        ManifestError: A tile of the manifest is not a candidate of that population, or the chips are of another one.
+        ChipError: There is no such chip store, or it is unfinished.
     """
     manifest = Manifest(table=manifest.table, metadata=json.loads(json.dumps(manifest.metadata, sort_keys=True)))
     rows = _rows_of(manifest, population)
@@ -76,7 +84,14 @@ def summarise(manifest: Manifest, population: Population, progress: Progress | N
             tile_km=manifest.grid.spacing_km,
         ),
         config_toml=config.to_toml(),
+        scenes=summarise_scenes(manifest),
+        chips=_chips(manifest, chips, progress or NoProgress()) if chips else None,
     )
+
+
+def _chips(manifest: Manifest, path: Path, progress: Progress) -> ChipSummary:
+    climates, covers = (categories_of(manifest.legends[name]) for name in ("climate", "landcover"))
+    return summarise_chips(manifest, path, climates, covers, progress)
 
 
 def _strata(manifest: Manifest) -> tuple[Stratum, ...]:

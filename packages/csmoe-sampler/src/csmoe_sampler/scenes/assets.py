@@ -11,8 +11,8 @@ collection, and Parquet keeps such a text once.
 from __future__ import annotations
 
 import json
-import os.path
-from collections.abc import Mapping
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from csmoe_sampler.errors import CatalogError
@@ -37,9 +37,9 @@ class SceneFiles:
             if "*" in address:
                 raise CatalogError(f"asset address {address} holds an asterisk: ask the provider to encode it as %2A")
         folders = [address[: address.rfind("/") + 1] for address in addresses.values()]
-        href = os.path.commonprefix(folders)
+        href = _common_start(folders)
         href = href[: href.rfind("/") + 1]
-        stem = os.path.commonprefix([address[address.rfind("/") + 1 :] for address in addresses.values()])
+        stem = _common_start(address[address.rfind("/") + 1 :] for address in addresses.values())
         rest = {}
         for band, address in addresses.items():
             folder, _, name = address[len(href) :].rpartition("/")
@@ -49,3 +49,10 @@ class SceneFiles:
     def unpack(self) -> dict[str, str]:
         """Band (or mask) name -> address."""
         return {band: self.href + path.replace("*", self.stem) for band, path in json.loads(self.files).items()}
+
+
+def _common_start(texts: Iterable[str]) -> str:
+    """The longest beginning that all texts share: that of the first and the last in their order."""
+    ordered = sorted(texts)
+    first, last = ordered[0], ordered[-1]
+    return first[: bisect_left(range(len(first)), True, key=lambda end: not last.startswith(first[: end + 1]))]

@@ -32,6 +32,8 @@ class Product(_Table):
     collection: str
     items: str | None = None
     """Address of the provider's own STAC-GeoParquet: a file, or the prefix of its partitions."""
+    partition_days: int | None = None
+    """How many days of items a partition holds; None: one file holds all."""
     unit: Literal["DN", "reflectance", "linear", "amplitude", "dB"]
     """Of the pixels: Sentinel-2 as `DN` (reflectance x 10,000) or `reflectance`; Sentinel-1 as power (`linear`),
     uncalibrated `amplitude`, or `dB`."""
@@ -58,6 +60,8 @@ class Provider(_Table):
     """Endpoint of tokens for the addresses of `sign_hosts`: `{sign}/{account}/{container}`."""
     sign_hosts: tuple[str, ...] = ()
     """Domains (with the account before the first dot), or whole host names, whose addresses need a token."""
+    page_items: Annotated[int, Field(ge=1)] = 500
+    """Items that a search asks for at once; servers limit the size of an answer."""
     products: dict[str, Product]
     """By the names `sentinel-2-l2a`, `sentinel-1-rtc`, `sentinel-1-grd`."""
 

@@ -56,7 +56,7 @@ def to_record(item: Item, stac: StacConfig) -> RasterRecord:
         transform = shape = None
     return RasterRecord(
         item_id=item["id"],
-        href=_checked_href(asset["href"], item),
+        href=checked_href(asset["href"], item),
         transform=None if transform is None else tuple(float(number) for number in transform[:6]),
         shape=None if shape is None else tuple(int(number) for number in shape),
     )
@@ -69,7 +69,7 @@ def _item_bounds(item: Item) -> Box:
     return (box[0], box[1], box[len(box) // 2], box[len(box) // 2 + 1])
 
 
-def _checked_href(href: str, item: Item) -> str:
+def checked_href(href: str, item: Item) -> str:
     """An absolute address; an item from the network cannot name files of this machine."""
     address = make_absolute_href(href, item["self"])
     scheme = urlsplit(address).scheme

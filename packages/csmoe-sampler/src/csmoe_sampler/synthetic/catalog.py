@@ -1,6 +1,6 @@
 """A static STAC catalogue of the synthetic land cover, its items laid out like those of ESA WorldCover.
 
-Every collection is a folder beside `catalog.json`; `_COLLECTIONS` names those that the catalogue links to.
+Every collection is a folder beside `catalog.json`; the catalogue links to those of `_COLLECTIONS` that are there.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from csmoe_sampler.synthetic.layers import TILE_DEG, tile_name
 COLLECTION = "esa-worldcover"
 MAP_FOLDER = f"{COLLECTION}/map"
 
-_COLLECTIONS = (COLLECTION,)
+_COLLECTIONS = (COLLECTION, "sentinel-2-l2a", "sentinel-1-rtc")
 _STAC_VERSION = "1.0.0"
 _EXTENSIONS = "https://stac-extensions.github.io"
 _COG = "image/tiff; application=geotiff; profile=cloud-optimized"
@@ -47,14 +47,26 @@ def write_catalog(root: Path, tiles: Sequence[tuple[int, int]], tile_px: int) ->
         StorageError: The disk is full, or the place is not writable.
     """
     items = [_item(west, south, tile_px) for west, south in tiles]
-    files = {"catalog.json": _catalog(), f"{COLLECTION}/collection.json": _collection(items, tile_px)}
+    files = {f"{COLLECTION}/collection.json": _collection(items, tile_px)}
     files |= {f"{COLLECTION}/items/{item['id']}.json": item for item in items}
     for name, content in files.items():
         write_json(root / name, content)
-    return list(files)
+    link_collections(root)
+    return ["catalog.json", *files]
 
 
-def _catalog() -> dict[str, Any]:
+def link_collections(root: Path) -> None:
+    """Write `catalog.json` with links to the collections in `root`.
+
+    Raises:
+        StorageError: The disk is full, or the place is not writable.
+    """
+    write_json(
+        root / "catalog.json", _catalog([name for name in _COLLECTIONS if (root / name / "collection.json").exists()])
+    )
+
+
+def _catalog(collections: Sequence[str]) -> dict[str, Any]:
     return {
         "type": "Catalog",
         "id": "csmoe-synthetic-earth",
@@ -63,7 +75,7 @@ def _catalog() -> dict[str, Any]:
         "description": "An invented Earth to try csmoe-sampler without network; nothing in it was observed.",
         "links": [
             _link("root", "./catalog.json"),
-            *(_link("child", f"./{name}/collection.json") for name in _COLLECTIONS),
+            *(_link("child", f"./{name}/collection.json") for name in collections),
         ],
     }
 

@@ -108,7 +108,7 @@ def write_earth(out: Path, size: str = "small", seed: int = 0, progress: Progres
     identity = {"format": "csmoe synthetic earth", "generation": _GENERATION, "size": size, "seed": seed}
     with Lock(out):
         digests = _recorded(out, identity)
-        if not digests or _remove_damaged(out, digests):
+        if not digests or remove_damaged(out, digests):
             write_json(out / MANIFEST, identity)
             digests = _write_files(out, SIZES[size], Planet(seed), progress or NoProgress())
             write_json(out / MANIFEST, identity | {"files": digests})
@@ -143,12 +143,19 @@ def _recorded(out: Path, identity: Mapping[str, Any]) -> dict[str, str]:
     return files
 
 
-def _remove_damaged(out: Path, digests: Mapping[str, str]) -> bool:
+def remove_damaged(out: Path, digests: Mapping[str, str]) -> bool:
     """Whether files were missing or damaged; the damaged ones are removed, so that what remains can be trusted."""
     damaged = [name for name, digest in digests.items() if not _is_sound(out / name, digest)]
     for name in damaged:
         (out / name).unlink(missing_ok=True)
     return bool(damaged)
+
+
+def record_file(root: Path, name: str) -> None:
+    """Note in the record of a complete Earth that one of its files has another content now."""
+    record = json.loads((root / MANIFEST).read_text(encoding="utf-8"))
+    record["files"][name] = file_digest(root / name)
+    write_json(root / MANIFEST, record)
 
 
 def _is_sound(path: Path, digest: str) -> bool:

@@ -1,0 +1,298 @@
+"""Manifest -> chip store: shard by shard on the workers, continued where it was, finished when all are there."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from csmoe_sampler.chips.grid import chip_size
+from csmoe_sampler.chips.journal import FETCHED, Failure, Journal, Outcome
+from csmoe_sampler.chips.judging import judge_tile
+from csmoe_sampler.chips.layout import Layout
+from csmoe_sampler.chips.reading import Recipe, read_tiles
+from csmoe_sampler.chips.store import (
+    FORMAT,
+    VERSION,
+    compress_chip,
+    create_store,
+    finish_store,
+    measured_columns,
+    open_shard,
+    read_provenance,
+)
+from csmoe_sampler.chips.tiles import Tile, TileTable
+from csmoe_sampler.chips.windows import Access
+from csmoe_sampler.config import ChipConfig, SceneConfig
+from csmoe_sampler.engine import run_tasks
+from csmoe_sampler.errors import ChipError, ConfigError, ManifestError, RasterUnreachableError, StorageError
+from csmoe_sampler.manifest import Manifest
+from csmoe_sampler.progress import NoProgress, Progress
+from csmoe_sampler.rasters.patience import BACKOFF_S
+from csmoe_sampler.scenes import resolve_href, signer_of
+from csmoe_sampler.scenes.provider import Product, load_provider
+from csmoe_sampler.storage import Lock, write_bytes
+from csmoe_sampler.types import Int64
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+_FEWEST_TILES = 4
+_MOST_WARNINGS = 20
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FetchResult:
+    """What a fetch has brought."""
+
+    chip: Int64
+    """Row of each tile in the store, -1 where it has no pixels."""
+    failed: tuple[Failure, ...]
+    warnings: tuple[str, ...]
+    """What looks wrong in chips that are stored nevertheless: one sentence a band and problem."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shard:
+    """One task: some consecutive rows."""
+
+    number: int
+    tiles: tuple[Tile, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fetching:
+    """What all tasks share."""
+
+    out: Path
+    journal: Path
+    layout: Layout
+    recipe: Recipe
+
+
+def fetch_chips(
+    manifest: Manifest,
+    out: Path,
+    config: ChipConfig,
+    scenes: SceneConfig,
+    *,
+    client: Client,
+    connections: int = 16,
+    progress: Progress | None = None,
+    pauses: Sequence[float] = BACKOFF_S,
+) -> FetchResult:
+    """Brings the pixels of a paired manifest into the store `out`; row i of the store is row i of the manifest.
+
+    What is there already is kept, and a run that was killed is continued by the same call; the bytes are the same
+    whatever the history and the number of workers. A tile that fails is recorded in the store, its journal and
+    `<out>.failed.csv`, and holds no pixels. Where that may pass, since a server was out of reach, the same call tries
+    again. The workers write, so a cluster needs a file system that all its machines share.
+
+    Args:
+        manifest: With the columns that `pair` adds.
+        out: The store, `*.zarr` by custom; its journal is the folder beside it that ends in `.journal`.
+        config: What is brought of every tile.
+        scenes: As in `pair`: provider, seasons, tokens, whether there is Sentinel-1.
+        client: Of Dask.
+        connections: Files that are read at the same time in each process.
+        progress: Told the tiles as their shards are done.
+        pauses: Seconds before each further attempt at a remote file.
+
+    Raises:
+        ManifestError: It holds no such scenes.
+        ConfigError: The product cannot be made into chips.
+        ChipError: `out` was begun from another manifest or with another configuration.
+        CatalogError: Tokens cannot be had.
+        RasterUnreachableError: Nothing of a whole shard could be reached.
+        StorageError: The disk is full, or another process writes to `out`.
+    """
+    progress = progress or NoProgress()
+    products = _products(config, scenes)
+    table = TileTable(manifest, tuple(products), scenes.seasons)
+    layout = _layout(table, config, products)
+    journal = Journal(journal_of(out))
+    described = {sensor: product.model_dump(mode="json") for sensor, product in products.items()}
+    identity = {"manifest": table.digest(), "configuration": config.digest(), "provider": described}
+    with Lock(journal.folder):
+        journal.begin(identity, out)
+        done = journal.done(layout.num_shards)
+        if len(done) < layout.num_shards or not _is_finished(out):
+            recipe = Recipe(
+                config=config,
+                products=products,
+                access=Access(sign=signer_of(scenes), resampling=config.resampling, pauses=tuple(pauses)),
+                resolve=partial(resolve_href, config=scenes),
+                mask=layout.mask,
+                connections=connections,
+            )
+            create_store(out, layout)
+            fetching = Fetching(out=out.absolute(), journal=journal.folder.absolute(), layout=layout, recipe=recipe)
+            _run(fetching, table, set(done), client, progress)
+            _finish(out, table, layout, journal, _provenance(manifest, config, layout, products, identity))
+        return _result(list(journal.all(layout.num_shards)))
+
+
+def journal_of(out: Path) -> Path:
+    """The folder beside a store with what became of every tile."""
+    return out.with_name(f"{out.name.removesuffix('.zarr')}.journal")
+
+
+def failures_of(out: Path) -> Path:
+    """The list beside a store of the tiles that failed; `scenes.exclude` takes it."""
+    return out.with_name(f"{out.name.removesuffix('.zarr')}.failed.csv")
+
+
+def fetch_shard(fetching: Fetching, shard: Shard) -> int:
+    """Number of tiles of a shard, once its files and its entry in the journal are written.
+
+    Raises:
+        RasterUnreachableError: None of its tiles could be reached.
+        StorageError: The store is not there, or cannot be written.
+    """
+    layout, outcomes = fetching.layout, []
+    if not (fetching.out / "zarr.json").exists():
+        raise StorageError(f"{fetching.out} is not there on a worker: put the store where all workers see it")
+    with open_shard(fetching.out, layout, shard.number) as writers:
+        for place, (tile, found) in enumerate(read_tiles(shard.tiles, fetching.recipe)):
+            outcome, chips = judge_tile(tile, found, fetching.recipe)
+            outcomes.append(outcome)
+            for season, chip in chips.items():
+                for array, compressed in compress_chip(layout, chip).items():
+                    writers[array].append(place * len(layout.seasons) + season, compressed)
+        _refuse_outage(outcomes)
+    Journal(fetching.journal).record(shard.number, outcomes)
+    return len(shard.tiles)
+
+
+def _run(fetching: Fetching, table: TileTable, done: set[int], client: Client, progress: Progress) -> None:
+    layout = fetching.layout
+    lacking = [shard for shard in range(layout.num_shards) if shard not in done]
+    if done:
+        progress.note(f"{fetching.out} has {len(done):,} of {layout.num_shards:,} shards already")
+    shards = (Shard(number=number, tiles=tuple(table.tiles(layout.rows_of(number)))) for number in lacking)
+    progress.start("fetch", sum(len(layout.rows_of(shard)) for shard in lacking), "tiles")
+    for _, num_tiles in run_tasks(partial(fetch_shard, fetching), shards, client=client):
+        progress.advance(num_tiles)
+    progress.finish()
+
+
+def _refuse_outage(outcomes: Sequence[Outcome]) -> None:
+    """A server that is down should not make a list of failures of a whole manifest."""
+    failures = [failure for outcome in outcomes for failure in outcome.failures]
+    if len(outcomes) >= _FEWEST_TILES and sum(failure.passing for failure in failures) == len(outcomes):
+        raise RasterUnreachableError(
+            f"none of {len(outcomes)} tiles from {failures[0].tile_id} on could be reached ({failures[0].reason}): run "
+            "the same again later, it continues"
+        )
+
+
+def _products(config: ChipConfig, scenes: SceneConfig) -> dict[str, Product]:
+    """Sensor -> product."""
+    provider = load_provider(scenes.provider)
+    products = {"s2": provider.product("sentinel-2-l2a")}
+    if scenes.sentinel1 != "none" and config.s1_bands:
+        products["s1"] = provider.product(f"sentinel-1-{scenes.sentinel1}")
+        if products["s1"].unit == "amplitude":
+            raise ConfigError(
+                f"fetch: {products['s1'].collection} of provider '{provider.name}' holds uncalibrated amplitudes in "
+                "radar geometry; what is missing is calibration and terrain correction (RTC): choose "
+                'scenes.sentinel1 = "rtc", or "none"'
+            )
+    return products
+
+
+def _layout(table: TileTable, config: ChipConfig, products: dict[str, Product]) -> Layout:
+    tiles = table.tiles(range(1)) if len(table) else []
+    if not tiles:
+        raise ManifestError("manifest: has no rows: there is nothing to fetch")
+    return Layout(
+        num_rows=len(table),
+        size_px=chip_size(tiles[0].footprint, config.size_px, config.pixel_m),
+        shard_chips=config.shard_chips,
+        s2_bands=config.s2_bands,
+        s1_bands=config.s1_bands if "s1" in products else (),
+        seasons=table.seasons,
+        mask=products["s2"].mask is not None,
+        alignment=config.alignment and "s1" in products,
+    )
+
+
+def _finish(out: Path, table: TileTable, layout: Layout, journal: Journal, provenance: dict[str, Any]) -> None:
+    outcomes = list(journal.all(layout.num_shards))
+    result = _result(outcomes)
+    rows = io.StringIO()
+    writer = csv.writer(rows, lineterminator="\n")
+    writer.writerow(["tile_id", "item", "sensor", "reason"])
+    writer.writerows([failure.tile_id, failure.item, failure.sensor, failure.reason] for failure in result.failed)
+    write_bytes(failures_of(out), rows.getvalue().encode())
+    failed = [
+        {"tile_id": one.tile_id, "sensor": one.sensor, "item": one.item, "reason": one.reason} for one in result.failed
+    ]
+    columns = table.columns() | measured_columns(layout, outcomes)
+    finish_store(out, layout, columns, provenance | {"failed": failed, "warnings": list(result.warnings)})
+
+
+def _provenance(
+    manifest: Manifest, config: ChipConfig, layout: Layout, products: dict[str, Product], identity: dict[str, Any]
+) -> dict[str, Any]:
+    units = {"s2": "reflectance x 10,000", "s1": "dB"}
+    bands = {"s2": layout.s2_bands, "s1": layout.s1_bands}
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "package_version": version("csmoe-sampler"),
+        "manifest": {
+            "config_digest": manifest.metadata.get("config_digest"),
+            "scenes_digest": manifest.metadata.get("scenes", {}).get("config_digest"),
+            "rows_digest": identity["manifest"],
+            "num_rows": layout.num_rows,
+        },
+        "config": config.model_dump(mode="json"),
+        "config_digest": config.digest(),
+        "pixel_m": config.pixel_m,
+        "size_px": layout.size_px,
+        "sensors": {
+            sensor: {"bands": list(bands[sensor]), "unit": units[sensor], "collection": product.collection}
+            for sensor, product in products.items()
+        },
+    }
+
+
+def _result(outcomes: Sequence[Outcome]) -> FetchResult:
+    status = np.array([outcome.status for outcome in outcomes])
+    return FetchResult(
+        chip=np.where(status == FETCHED, np.arange(len(outcomes)), -1),
+        failed=tuple(failure for outcome in outcomes for failure in outcome.failures),
+        warnings=_summed(outcomes),
+    )
+
+
+def _summed(outcomes: Sequence[Outcome]) -> tuple[str, ...]:
+    """Alike warnings as one, the most frequent first."""
+    found = [
+        ((warned.sensor, warned.band, warned.problem), warned.message)
+        for outcome in outcomes
+        if outcome.status == FETCHED
+        for warned in outcome.warnings
+    ]
+    counts, first = Counter(key for key, _ in found), dict(reversed(found))
+    return tuple(
+        f"{first[key]} (and {count - 1:,} more alike)" if count > 1 else first[key]
+        for key, count in counts.most_common(_MOST_WARNINGS)
+    )
+
+
+def _is_finished(out: Path) -> bool:
+    try:
+        read_provenance(out)
+    except ChipError:
+        return False
+    return True

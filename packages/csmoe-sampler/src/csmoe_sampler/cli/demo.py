@@ -1,0 +1,45 @@
+"""Commands that try everything offline, on a synthetic Earth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from csmoe_sampler.cli.options import Quiet, Workers
+from csmoe_sampler.cli.settings import runtime_of, terminal_progress
+
+
+def earth(
+    out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("earth"),
+    size: Annotated[
+        Literal["small", "medium", "large"], typer.Option(help="Seconds, minutes, or real pixel size.")
+    ] = "small",
+    seed: Annotated[int, typer.Option(help="Which Earth.")] = 0,
+    scenes: Annotated[bool, typer.Option(help="Sentinel-1 and Sentinel-2 scenes of some places too.")] = True,
+    quiet: Quiet = False,
+) -> None:
+    """Write a synthetic Earth: land cover, climate, elevation, Sentinel scenes; COGs with a STAC catalogue."""
+    from csmoe_sampler.synthetic import write_earth, write_scenes
+
+    progress = terminal_progress(quiet)
+    earth = write_earth(out, size, seed, progress)
+    typer.echo(f"synthetic Earth in {earth.root}")
+    if scenes:
+        written = write_scenes(earth, "small", progress)
+        typer.echo(f"{written.num_scenes} Sentinel scenes in {written.catalog}, of {written.region}")
+
+
+def quickstart(
+    out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("demo"),
+    n: Annotated[int, typer.Option(help="Tiles to draw.")] = 2000,
+    workers: Workers = None,
+    quiet: Quiet = False,
+) -> None:
+    """Synthetic Earth, a build on it, and its report: everything in a minute, without network."""
+    from csmoe_sampler import pipeline
+
+    runtime = runtime_of(None, workers, quiet)
+    outputs = pipeline.quickstart(out, n, runtime)
+    typer.echo(f"manifest in {outputs.manifest}\nreport in {outputs.report}")
