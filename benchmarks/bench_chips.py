@@ -46,7 +46,7 @@ def texture(chip, size, generator):
     s2 = level * (1 + 0.35 * smooth) + generator.normal(scale=0.03, size=(len(S2_BANDS), size, size)) * level
     power = np.array([0.05, 0.01])[:, None, None] * np.exp(0.3 * smooth)
     s1 = 10 * np.log10(power * generator.gamma(4.4, 1 / 4.4, size=(2, size, size)))
-    return {"s2": np.clip(np.rint(s2), -32767, 32767).astype(np.int16), "s1": s1.astype(np.float16)}
+    return {"s2": np.clip(np.rint(s2), -32767, 32767).astype(np.int16), "s1": s1.astype(np.float16).astype(np.float32)}
 
 
 def write_store(path, chips, shard_chips):

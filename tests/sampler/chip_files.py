@@ -69,7 +69,7 @@ def encoded(chip: Chip) -> dict[str, np.ndarray]:
     """A chip in the types of the store; all valid pixels are vegetation."""
     s2 = np.where(np.isfinite(chip.s2), np.rint(np.nan_to_num(chip.s2)), -32768).astype(np.int16)
     scl = np.where(np.isfinite(chip.s2[0]), 4, 0).astype(np.uint8)
-    return {"s2": s2, "s1": chip.s1.astype(np.float16), "scl": scl}
+    return {"s2": s2, "s1": chip.s1.astype(np.float16).astype(np.float32), "scl": scl}
 
 
 def bounds_of(chip: Chip) -> list[float]:

@@ -427,7 +427,7 @@ def test_bulk_survives_expiring_tokens_cut_files_and_kills(tmp_path: Path, year:
         config = SceneConfig(provider=bulk_provider(tmp_path, server.url, sign=True), items=("bulk",), **dates)
         pairer = open_pairer(config, tmp_path / "b", patience=STUBBORN)
         assert pairer.choose(tiles).equals(expected)
-        assert server.tokens > 2
+        assert server.tokens > 1
         # Killed: a part of the portions is gone, and one download was left in the middle.
         portions = sorted((tmp_path / "b").rglob("s2-*.parquet"))
         left = portions[0].parent / "downloads" / portions[0].stem

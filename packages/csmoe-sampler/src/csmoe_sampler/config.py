@@ -408,7 +408,8 @@ def _read_toml(path: Path) -> dict[str, Any]:
 
 
 def _problem(error: Any) -> str:
-    key = ".".join(str(part) for part in error["loc"])
+    # Of alternatives, pydantic names each as a further part of the place.
+    key = ".".join(str(part) for part in error["loc"] if not str(part).startswith(("constrained-", "literal[")))
     if error["type"] == "extra_forbidden":
         return f"{key}: no such key"
     message = error["msg"].removeprefix("Value error, ")

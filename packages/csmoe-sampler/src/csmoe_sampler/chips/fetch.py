@@ -185,12 +185,13 @@ def _run(fetching: Fetching, table: TileTable, done: set[int], client: Client, p
 
 
 def _refuse_outage(outcomes: Sequence[Outcome]) -> None:
-    """A server that is down should not make a list of failures of a whole manifest."""
-    failures = [failure for outcome in outcomes for failure in outcome.failures]
-    if len(outcomes) >= _FEWEST_TILES and sum(failure.passing for failure in failures) == len(outcomes):
+    """A server that is down, or a wrong address, should not make a list of failures of a whole manifest."""
+    unread = [outcome.failures[0] for outcome in outcomes if outcome.failures and outcome.bounds is None]
+    if len(outcomes) >= _FEWEST_TILES and len(unread) == len(outcomes):
         raise RasterUnreachableError(
-            f"none of {len(outcomes)} tiles from {failures[0].tile_id} on could be reached ({failures[0].reason}): run "
-            "the same again later, it continues"
+            f"none of {len(outcomes)} tiles from {unread[0].tile_id} on could be read ({unread[0].reason}): check "
+            "scenes.url, the credentials and the network, and run the same again, it continues; scenes that are gone "
+            "for good can be listed in scenes.exclude"
         )
 
 

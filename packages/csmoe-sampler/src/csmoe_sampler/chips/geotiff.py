@@ -44,7 +44,6 @@ def _write(chip: ChipRow, name: str, array: npt.NDArray[Any], job: Job, path: Pa
     attributes = job.rows.layers[name]
     names = job.rows.bands.get(name, (name.upper(),))
     values = array if array.ndim == 3 else array[None]
-    values = values.astype(np.float32) if values.dtype == np.float16 else values  # GeoTIFF readers know no half floats
     missing = float("nan") if values.dtype.kind == "f" else attributes.get("_FillValue", 0)
     options = {
         "driver": "COG",

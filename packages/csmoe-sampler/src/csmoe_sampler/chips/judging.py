@@ -15,7 +15,7 @@ from csmoe_sampler.chips.journal import FAILED, FETCHED, NOT_FETCHED, Failure, M
 from csmoe_sampler.chips.radiometry import store_decibels, store_dn, to_decibels, to_dn, valid_share
 from csmoe_sampler.chips.reading import Recipe, SceneError, SeasonPixels
 from csmoe_sampler.chips.tiles import Scene, Tile
-from csmoe_sampler.errors import RasterUnreachableError
+from csmoe_sampler.errors import RasterAccessError, RasterUnreachableError
 from csmoe_sampler.types import Float32
 
 Chip = Mapping[str, npt.NDArray[Any]]
@@ -27,7 +27,7 @@ def judge_tile(
     """What becomes of a tile, and its chips by season; none of a tile that fails in any."""
     empty = tuple(Measured() for _ in tile.seasons)
     if isinstance(found, SceneError):
-        passing = isinstance(found.cause, RasterUnreachableError)
+        passing = isinstance(found.cause, RasterUnreachableError | RasterAccessError)
         failure = Failure(
             tile_id=tile.tile_id, sensor=found.sensor, item=found.item, reason=str(found.cause), passing=passing
         )
@@ -72,7 +72,7 @@ def _judge_season(tile: Tile, scenes: Mapping[str, Scene], pixels: SeasonPixels,
         chip["s1"] = store_decibels(arrays["s1"])
     if recipe.mask:
         chip["scl"] = np.zeros(arrays["s2"].shape[1:], np.uint8) if pixels.mask is None else pixels.mask
-    return chip, measured, failures, [_warned(finding) for finding in findings if not finding.fatal]
+    return chip, measured, failures, [_warned(tile, finding) for finding in findings if not finding.fatal]
 
 
 def _offset(scene: Scene, dn: Float32, recipe: Recipe) -> float:
@@ -100,13 +100,13 @@ def _shift(arrays: Mapping[str, Float32], recipe: Recipe) -> tuple[float | None,
     return _number(shift.dx_px), _number(shift.dy_px), _number(shift.quality) or 0.0
 
 
-def _warned(finding: Finding) -> Warned:
+def _warned(tile: Tile, finding: Finding) -> Warned:
     return Warned(
         sensor=finding.sensor,
         band=finding.band,
         problem=finding.problem,
         figure=_number(finding.figure),
-        message=finding.message,
+        message=f"tile {tile.tile_id}, {finding.message}",
     )
 
 

@@ -88,7 +88,7 @@ class Layout:
 
     def dtype(self, array: str) -> str:
         """Type of the pixels, as numpy names it."""
-        return {"s2": "int16", "s1": "float16", "scl": "uint8"}[array]
+        return {"s2": "int16", "s1": "float32", "scl": "uint8"}[array]
 
     def fill(self, array: str) -> float | int:
         """Value of missing pixels."""

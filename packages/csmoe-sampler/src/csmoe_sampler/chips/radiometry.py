@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
 from csmoe_sampler.types import Float32, Int16
 
 MISSING_DN = -32768
 """Of `s2` in the store."""
 DN_PER_REFLECTANCE = 10_000.0
-
-Float16 = npt.NDArray[np.float16]
 
 
 def to_dn(pixels: Float32, unit: str, offset: float) -> Float32:
@@ -41,9 +38,9 @@ def to_power(decibels: Float32) -> Float32:
     return np.asarray(np.power(np.float32(10), decibels / np.float32(10)), np.float32)
 
 
-def store_decibels(decibels: Float32) -> Float16:
-    """As half floats: steps of 1/64 dB up to 32 dB, far below speckle."""
-    return decibels.astype(np.float16)
+def store_decibels(decibels: Float32) -> Float32:
+    """With the precision of half floats, steps of 1/64 dB up to 32 dB: the rest is speckle, and zeros compress."""
+    return decibels.astype(np.float16).astype(np.float32)
 
 
 def valid_share(pixels: Float32) -> float:

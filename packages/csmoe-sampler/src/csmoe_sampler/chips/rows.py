@@ -141,5 +141,5 @@ def _plain(value: npt.NDArray[Any]) -> Any:
         texts = np.datetime_as_string(value, unit="ms")
         return None if np.isnat(value).any() else texts.tolist() + "Z" if value.ndim == 0 else texts.tolist()
     if value.dtype.kind == "f":
-        return np.where(np.isfinite(value), value.astype(object), None).tolist()
+        return np.where(np.isfinite(value), value.astype(object), np.array(None, dtype=object)).tolist()
     return value.tolist() if value.dtype.kind in "iub" or value.ndim else str(value)

@@ -100,15 +100,25 @@ def read_provenance(path: Path) -> dict[str, Any]:
     return dict(provenance)
 
 
-def open_chips(path: Path) -> xr.Dataset:
+def open_chips(path: Path, *, looked_at: int = 16) -> xr.Dataset:
     """A finished store as a lazy dataset: reflectance and dB with NaN where missing, all coordinates decoded.
+
+    The attribute `findings` lists what looks wrong in some chips that were looked at: a sentence a band and problem,
+    with the figure and the remedy.
+
+    Args:
+        path: The store.
+        looked_at: Number of those chips; 0: none.
 
     Raises:
         ChipError: There is no store, it is unfinished, or of another format.
     """
+    from csmoe_sampler.chips.guards import check_store
+
     read_provenance(path)
     chips: xr.Dataset = xr.open_zarr(path)
     chips["s2"] = chips["s2"].astype(np.float32, keep_attrs=True)  # xarray decodes with the precision of the attribute
+    chips.attrs["findings"] = [finding.message for finding in check_store(path, looked_at)] if looked_at else []
     return chips
 
 

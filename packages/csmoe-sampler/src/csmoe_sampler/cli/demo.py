@@ -33,13 +33,15 @@ def earth(
 
 def quickstart(
     out: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("demo"),
-    n: Annotated[int, typer.Option(help="Tiles to draw.")] = 2000,
+    n: Annotated[int, typer.Option(help="Tiles to draw.")] = 300,
     workers: Workers = None,
     quiet: Quiet = False,
 ) -> None:
-    """Synthetic Earth, a build on it, and its report: everything in a minute, without network."""
+    """The whole chain without network.
+
+    A synthetic Earth with Sentinel scenes, a sample of its tiles, their scenes and pixels, and the report.
+    """
     from csmoe_sampler import pipeline
 
-    runtime = runtime_of(None, workers, quiet)
-    outputs = pipeline.quickstart(out, n, runtime)
-    typer.echo(f"manifest in {outputs.manifest}\nreport in {outputs.report}")
+    outputs, chips = pipeline.quickstart(out, n, runtime_of(None, workers, quiet))
+    typer.echo(f"manifest in {outputs.manifest}\nchips in {chips}\nreport in {outputs.report}")

@@ -97,7 +97,9 @@ def build(
     )
     where = scene_overrides(provider=provider, url=scenes, items=items)
     chosen = where | {"seasons": scene_overrides(seasons=seasons)["seasons"]}
-    settings = diversity_override(settings, diversity, spectral={key: where[key] for key in ("provider", "url", "items")})
+    settings = diversity_override(
+        settings, diversity, spectral={key: where[key] for key in ("provider", "url", "items")}
+    )
     if not (pair or settings.spectral) and any(value is not None for value in chosen.values()):
         raise SamplerError("--provider, --scenes, --items and --seasons are for scenes: add --pair")
     runtime = runtime_of(scheduler, workers, quiet)

@@ -24,12 +24,19 @@ GDAL_OPTIONS = {
     "GDAL_HTTP_MERGE_CONSECUTIVE_RANGES": "YES",
     "GDAL_HTTP_CONNECTTIMEOUT": "15",
     "GDAL_HTTP_TIMEOUT": "120",
+    "GDAL_HTTP_LOW_SPEED_TIME": "30",  # a connection that has gone silent
+    "GDAL_HTTP_LOW_SPEED_LIMIT": "1",
     "GDAL_HTTP_MAX_RETRY": "0",
     "CPL_VSIL_CURL_NON_CACHED": ":".join(f"/vsi{kind}/" for kind in ("curl", "s3", "gs", "az")),
 }
 """How files are read wherever GDAL reads them: errors are errors, nothing is asked that is not needed."""
-REOPENING = GDAL_OPTIONS | {"CPL_VSIL_CURL_NON_CACHED": ""}
-"""As `GDAL_OPTIONS`, for files that are opened again and again: their size and header are asked for once."""
+REOPENING = GDAL_OPTIONS | {
+    "CPL_VSIL_CURL_NON_CACHED": "",
+    "GDAL_HTTP_MAX_RETRY": "2",
+    "GDAL_HTTP_RETRY_DELAY": "0.5",
+}
+"""As `GDAL_OPTIONS`, for files that are opened again and again: their size and header are asked for once, and a request
+of many that fails is repeated alone before the file is opened anew."""
 _REMOTE = re.compile(r"(https?|s3|gs|az)://|/vsi(curl|s3|gs|az|adls|oss|swift|webhdfs)")
 _VSI_PREFIXES = {"s3://": "/vsis3/", "gs://": "/vsigs/", "az://": "/vsiaz/"}
 _MISSING = re.compile(r"response code: (404|410)\b")
