@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import json
 import subprocess
 import sys
 import tarfile
@@ -23,6 +24,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import rasterio
 import zarr
 from numcodecs import zstd
@@ -31,9 +33,11 @@ from csmoe_sampler.chips import shards
 from csmoe_sampler.chips.fetch import fetch_chips
 from csmoe_sampler.chips.journal import Measured, Outcome
 from csmoe_sampler.chips.layout import Layout
-from csmoe_sampler.chips.store import ChipStore, compress_chip, create_store, finish_store, measured_columns, open_shard
+from csmoe_sampler.chips.store import ChipStore, compress_chip, create_store, finish_store, open_shard
+from csmoe_sampler.chips.tally import Tally
 from csmoe_sampler.config import S2_BANDS, ChipConfig, SceneConfig
 from csmoe_sampler.engine import open_client
+from csmoe_sampler.manifest import Manifest
 
 
 def texture(chip, size, generator):
@@ -61,9 +65,10 @@ def write_store(path, chips, shard_chips):
                 for name, content in compress_chip(layout, chips[row]).items():
                     writers[name].append(place, content)
     number = len(chips)
-    columns = measured_columns(layout, [Outcome(status=0, seasons=(Measured(),))] * number)
-    empty = np.full(number, "", object)
-    columns |= {"tile_id": empty, "s2_item": empty, "s1_item": empty, "lon": np.zeros(number), "lat": np.zeros(number)}
+    tally = Tally(layout)
+    tally.add([Outcome(status=0, seasons=(Measured(),))] * number)
+    columns = {**tally.columns(), "lon": np.zeros(number), "lat": np.zeros(number)}
+    columns |= dict.fromkeys(("tile_id", "s2_item", "s1_item"), np.full(number, "", object))
     columns |= {"s2_time": np.zeros(number, np.int64), "s1_time": np.zeros(number, np.int64)}
     finish_store(path, layout, columns, {"format": "csmoe chips", "version": 1})
 
@@ -287,8 +292,9 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 
 def measure_memory(folder, numbers):
-    """Largest resident size of a fetch of chips of 32 pixels, in a process of its own."""
+    """Largest resident size of a fetch of chips of 32 pixels, in a process of its own that reads its manifest."""
     for number in numbers:
+        write_many(folder, number)
         command = [sys.executable, "-c", MEMORY, str(Path(__file__).parent), str(folder), str(number)]
         start = time.perf_counter()
         answer = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -296,7 +302,8 @@ def measure_memory(folder, numbers):
         print(f"{number:>8} tiles: {float(answer.stdout.split()[-1]):7.0f} MiB, {taken:.0f} s", flush=True)
 
 
-def fetch_many(folder, number):
+def write_many(folder, number):
+    """A file of three bands, and a manifest of many tiles that read windows of it."""
     sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
     from sampler.chip_inputs import Chosen, manifest_of, write_band, write_provider
 
@@ -306,10 +313,20 @@ def fetch_many(folder, number):
     files = {"s2": {band: f"s2.tif#{k}" for k, band in enumerate(("B02", "B03", "B04"), 1)}}
     places = generator.uniform(1000, 9000, (number, 2))
     tiles = [Chosen(f"{k}U_0R", crs, (corner[0] + x, corner[1] - y), files, 0.0) for k, (x, y) in enumerate(places)]
-    scenes = SceneConfig(provider=str(write_provider(folder / "p.toml")), url=str(folder), sentinel1="none")
+    write_provider(folder / "p.toml")
+    manifest = manifest_of(tiles)
+    pq.write_table(manifest.table, folder / f"{number}.parquet")
+    (folder / f"{number}.json").write_text(json.dumps(manifest.metadata))
+
+
+def fetch_many(folder, number):
+    manifest = Manifest(
+        table=pq.read_table(folder / f"{number}.parquet"), metadata=json.loads((folder / f"{number}.json").read_text())
+    )
+    scenes = SceneConfig(provider=str(folder / "p.toml"), url=str(folder), sentinel1="none")
     config = ChipConfig(size_px=32, s2_bands=("B02", "B03", "B04"))
     with open_client(workers=2) as client:
-        fetch_chips(manifest_of(tiles), folder / f"{number}.zarr", config, scenes, client=client)
+        fetch_chips(manifest, folder / f"{number}.zarr", config, scenes, client=client)
 
 
 LAST = []

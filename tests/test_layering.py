@@ -21,6 +21,7 @@ LAYERS = [
     ["features", "strata", "allocation", "objectives", "interleave", "selection", "splits", "population", "metrics"],
     ["manifest", "sampling", "redraw", "chips", "audit", "report", "synthetic"],
     ["plan", "pipeline"],
+    ["demo"],
     ["cli"],
     ["__main__"],
 ]

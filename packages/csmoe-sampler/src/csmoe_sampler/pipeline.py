@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -282,35 +281,6 @@ def selection_config(atlas: Path, path: Path | None, overrides: Mapping[str, Any
         if getattr(config, name) != getattr(described, name):
             raise ConfigError(f"atlas {atlas} was described with another [{name}]: leave it out, or describe anew")
     return config
-
-
-def quickstart(folder: Path, n: int, runtime: Runtime) -> tuple[Outputs, Path]:
-    """The whole chain on the synthetic Earth, all in `folder`: what a build writes, and the chip store."""
-    from csmoe_sampler.synthetic import write_earth, write_scenes
-
-    earth = write_earth(folder / "earth", "small", 0, runtime.progress)
-    region = write_scenes(earth, "small", runtime.progress).region
-    outputs, store = Outputs.beside(folder / "sample.parquet"), folder / "chips.zarr"
-    overrides = {
-        "region": str(region),
-        "n": n,
-        "landcover.stac.url": str(earth.catalog),
-        "climate.source": str(earth.climate),
-        "descriptors": [{"name": "elevation", "source": [str(earth.elevation)], "scale": 1000.0}],
-        "spectral": {"url": str(earth.catalog)},
-        "strata.min_size": 20,
-        "split.block_km": 50.0,
-        "selection.weights": {"landcover": 1.0, "climate": 0.5, "spectral": 0.5, "elevation": 0.25, "position": 0.5},
-    }
-    scenes = SceneConfig(url=str(earth.catalog))
-    build(
-        load_config(None, overrides), dataclasses.replace(outputs, report=None), runtime, scenes=scenes, overwrite=True
-    )
-    # The pixels of this Earth are ten times as large as Sentinel's.
-    fetch(outputs.manifest, store, ChipConfig(size_px=96, pixel_m=100), scenes, runtime)
-    assert outputs.report is not None
-    report(outputs.manifest, outputs.atlas, outputs.report, runtime, chips=store)
-    return outputs, store
 
 
 def _pair(

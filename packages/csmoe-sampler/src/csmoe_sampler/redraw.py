@@ -21,12 +21,11 @@ from csmoe_sampler.chance import derive_seed
 from csmoe_sampler.config import BuildConfig
 from csmoe_sampler.errors import ManifestError
 from csmoe_sampler.features import Features
-from csmoe_sampler.interleave import interleave
 from csmoe_sampler.legend import Legend
 from csmoe_sampler.manifest import Manifest
 from csmoe_sampler.objectives import Objective, get_objective
 from csmoe_sampler.population import Population, features_of
-from csmoe_sampler.sampling import describe_rows
+from csmoe_sampler.sampling import describe_rows, leave_out
 from csmoe_sampler.scenes import Tiles
 from csmoe_sampler.types import Int64
 
@@ -125,8 +124,12 @@ def pair_rows(
             "max_dt_days, or choose another provider"
         )
     names = manifest.column("stratum").astype(np.str_)
-    kept = Manifest(table=table, metadata=_paired_metadata(manifest, more, names, replaced, left, choices))
-    return kept if on_missing == "keep" else _drop(kept, left, names[np.concatenate([replaced, left])])
+    paired = Manifest(table=table, metadata=_paired_metadata(manifest, more, names, replaced, left, choices))
+    if on_missing == "keep":
+        return paired
+    scenes = paired.metadata["scenes"]
+    unfilled = {line["stratum"]: line["reason"] for line in scenes["unfilled"]}
+    return leave_out(paired, left, set(scenes["changed_strata"]), unfilled)
 
 
 def without_scenes(manifest: Manifest) -> Manifest:
@@ -260,55 +263,3 @@ def _most(reasons: Iterable[Any]) -> str:
     """The commonest reason, the first in the alphabet of equal ones."""
     text = sorted(str(reason) for reason in reasons)
     return max(dict.fromkeys(text), key=text.count) if text else ""
-
-
-def _drop(manifest: Manifest, left: Int64, changed: np.ndarray) -> Manifest:
-    """The manifest without the places `left`; ranks, weights and the strata table follow."""
-    keep = np.ones(len(manifest), np.bool_)
-    keep[left] = False
-    table = manifest.table.filter(pa.array(keep))
-    names = table["stratum"].to_numpy().astype(np.str_)
-    labels, code = np.unique(names, return_inverse=True)
-    taken = np.bincount(code, minlength=labels.size)
-    if left.size:
-        ties = np.array([derive_seed(manifest.metadata["seed"], "rank", str(label)) for label in labels], np.uint64)
-        merged = interleave(taken.astype(np.int64), ties)
-        order = np.empty(names.size, np.int64)
-        order[np.argsort(merged, kind="stable")] = np.argsort(code, kind="stable")
-        table, code = table.take(pa.array(order)), code[order]
-    weight = table["stratum_size"].to_numpy() / taken[code]
-    probability = np.where(np.isin(labels, np.unique(changed))[code], np.nan, 1.0 / weight)
-    purposive = table["inclusion_probability"].is_null().to_numpy() & ~np.isin(labels, np.unique(changed))[code]
-    unknown = np.isnan(probability) | purposive
-    columns = {
-        "weight": pa.array(weight),
-        "rank": pa.array(np.arange(table.num_rows)),
-        "inclusion_probability": pa.array(probability, mask=unknown),
-    }
-    for name, values in columns.items():
-        position = table.schema.get_field_index(name)
-        table = table.set_column(position, table.schema.field(position), values)
-    counts = dict(zip(labels.tolist(), taken.tolist(), strict=True))
-    return Manifest(table=table.combine_chunks(), metadata=_dropped_metadata(manifest, counts, int(left.size)))
-
-
-def _dropped_metadata(manifest: Manifest, counts: Mapping[str, int], dropped: int) -> dict[str, Any]:
-    reasons = {line["stratum"]: line["reason"] for line in manifest.metadata["scenes"]["unfilled"]}
-    strata = [
-        {
-            **line,
-            "taken": counts.get(line["stratum"], 0),
-            "reason": _joined(line["reason"], reasons.get(line["stratum"])),
-        }
-        for line in manifest.metadata["strata"]
-    ]
-    candidates = {**manifest.metadata["candidates"], "taken": sum(counts.values())}
-    notes = list(manifest.metadata["notes"])
-    if dropped:
-        notes.append(f"{dropped:,} places have no tile with scenes and were left out; the strata are listed")
-    return {**manifest.metadata, "strata": strata, "candidates": candidates, "notes": notes}
-
-
-def _joined(*reasons: str | None) -> str | None:
-    found = [reason for reason in reasons if reason]
-    return "; ".join(found) or None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from importlib.metadata import version
 from typing import Any
 
@@ -12,9 +12,11 @@ import pyarrow.compute as pc
 import shapely
 
 from csmoe_sampler.allocation import Allocation, allocate
+from csmoe_sampler.chance import derive_seed
 from csmoe_sampler.config import BuildConfig
 from csmoe_sampler.errors import SelectionError
 from csmoe_sampler.grid import TileGrid
+from csmoe_sampler.interleave import interleave
 from csmoe_sampler.legend import RESERVED_LABELS, Legend
 from csmoe_sampler.manifest import SCHEMA_VERSION, Manifest, schema_for
 from csmoe_sampler.manifest.schema import BBOX
@@ -106,6 +108,51 @@ def describe_rows(
     blocks = hold_out_blocks(population.lon, population.lat, config.split, config.seed)
     columns, extra = _columns(population, selection, config, legends, blocks)
     return pa.table(columns | extra)
+
+
+def leave_out(manifest: Manifest, ranks: Int64, changed: Set[str], reasons: Mapping[str, str]) -> Manifest:
+    """The manifest without the rows `ranks`; ranks, weights and the strata table follow.
+
+    Args:
+        manifest: The manifest.
+        ranks: Rows to leave out.
+        changed: Strata of which rows were replaced or left out: their inclusion probabilities hold no more.
+        reasons: Why, by stratum.
+    """
+    keep = np.ones(len(manifest), np.bool_)
+    keep[ranks] = False
+    table = manifest.table.filter(pa.array(keep))
+    labels, code = np.unique(table["stratum"].to_numpy().astype(np.str_), return_inverse=True)
+    taken = np.bincount(code, minlength=labels.size)
+    if ranks.size:
+        ties = np.array([derive_seed(manifest.metadata["seed"], "rank", str(label)) for label in labels], np.uint64)
+        order = np.empty(code.size, np.int64)
+        order[np.argsort(interleave(taken, ties), kind="stable")] = np.argsort(code, kind="stable")
+        table, code = table.take(pa.array(order)), code[order]
+    weight = table["stratum_size"].to_numpy() / taken[code]
+    unknown = table["inclusion_probability"].is_null().to_numpy() | np.isin(labels, sorted(changed))[code]
+    columns = {
+        "weight": pa.array(weight),
+        "rank": pa.array(np.arange(table.num_rows)),
+        "inclusion_probability": pa.array(1.0 / weight, mask=unknown),
+    }
+    for name, values in columns.items():
+        table = table.set_column(table.schema.get_field_index(name), table.schema.field(name), values)
+    counts = dict(zip(labels.tolist(), taken.tolist(), strict=True))
+    strata = [
+        {
+            **line,
+            "taken": counts.get(line["stratum"], 0),
+            "reason": "; ".join(filter(None, (line["reason"], reasons.get(line["stratum"])))) or None,
+        }
+        for line in manifest.metadata["strata"]
+    ]
+    notes = list(manifest.metadata["notes"])
+    if ranks.size:
+        notes.append(f"{ranks.size:,} places have no tile with scenes and were left out; their strata are listed")
+    candidates = {**manifest.metadata["candidates"], "taken": table.num_rows}
+    changes = {"strata": strata, "candidates": candidates, "notes": notes}
+    return Manifest(table=table.combine_chunks(), metadata=manifest.metadata | changes)
 
 
 def _columns(

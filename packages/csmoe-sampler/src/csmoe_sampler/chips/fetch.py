@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,10 +11,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from csmoe_sampler.chips.grid import chip_size
-from csmoe_sampler.chips.journal import FETCHED, Failure, Journal, Outcome
+from csmoe_sampler.chips.journal import Failure, Journal, Outcome
 from csmoe_sampler.chips.judging import judge_tile
 from csmoe_sampler.chips.layout import Layout
 from csmoe_sampler.chips.reading import Recipe, read_tiles
@@ -25,10 +22,10 @@ from csmoe_sampler.chips.store import (
     compress_chip,
     create_store,
     finish_store,
-    measured_columns,
     open_shard,
     read_provenance,
 )
+from csmoe_sampler.chips.tally import Tally
 from csmoe_sampler.chips.tiles import Tile, TileTable
 from csmoe_sampler.chips.windows import Access
 from csmoe_sampler.config import ChipConfig, SceneConfig
@@ -46,7 +43,6 @@ if TYPE_CHECKING:
     from distributed import Client
 
 _FEWEST_TILES = 4
-_MOST_WARNINGS = 20
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -135,9 +131,12 @@ def fetch_chips(
             )
             create_store(out, layout)
             fetching = Fetching(out=out.absolute(), journal=journal.folder.absolute(), layout=layout, recipe=recipe)
-            _run(fetching, table, set(done), client, progress)
-            _finish(out, table, layout, journal, _provenance(manifest, config, layout, products, identity))
-        return _result(list(journal.all(layout.num_shards)))
+            _run(fetching, table, done, client, progress)
+            tally = _add_up(journal, layout)
+            _finish(out, table, layout, tally, _provenance(manifest, config, layout, products, identity))
+        else:
+            tally = _add_up(journal, layout)
+    return FetchResult(chip=tally.chip, failed=tuple(tally.failed), warnings=tally.warnings)
 
 
 def journal_of(out: Path) -> Path:
@@ -226,19 +225,24 @@ def _layout(table: TileTable, config: ChipConfig, products: dict[str, Product]) 
     )
 
 
-def _finish(out: Path, table: TileTable, layout: Layout, journal: Journal, provenance: dict[str, Any]) -> None:
-    outcomes = list(journal.all(layout.num_shards))
-    result = _result(outcomes)
+def _add_up(journal: Journal, layout: Layout) -> Tally:
+    tally = Tally(layout)
+    for shard in range(layout.num_shards):
+        tally.add(journal.outcomes(shard))
+    return tally
+
+
+def _finish(out: Path, table: TileTable, layout: Layout, tally: Tally, provenance: dict[str, Any]) -> None:
     rows = io.StringIO()
     writer = csv.writer(rows, lineterminator="\n")
     writer.writerow(["tile_id", "item", "sensor", "reason"])
-    writer.writerows([failure.tile_id, failure.item, failure.sensor, failure.reason] for failure in result.failed)
+    writer.writerows([failure.tile_id, failure.item, failure.sensor, failure.reason] for failure in tally.failed)
     write_bytes(failures_of(out), rows.getvalue().encode())
     failed = [
-        {"tile_id": one.tile_id, "sensor": one.sensor, "item": one.item, "reason": one.reason} for one in result.failed
+        {"tile_id": one.tile_id, "sensor": one.sensor, "item": one.item, "reason": one.reason} for one in tally.failed
     ]
-    columns = table.columns() | measured_columns(layout, outcomes)
-    finish_store(out, layout, columns, provenance | {"failed": failed, "warnings": list(result.warnings)})
+    about = provenance | {"failed": failed, "warnings": list(tally.warnings)}
+    finish_store(out, layout, {**table.columns(), **tally.columns()}, about)
 
 
 def _provenance(
@@ -265,30 +269,6 @@ def _provenance(
             for sensor, product in products.items()
         },
     }
-
-
-def _result(outcomes: Sequence[Outcome]) -> FetchResult:
-    status = np.array([outcome.status for outcome in outcomes])
-    return FetchResult(
-        chip=np.where(status == FETCHED, np.arange(len(outcomes)), -1),
-        failed=tuple(failure for outcome in outcomes for failure in outcome.failures),
-        warnings=_summed(outcomes),
-    )
-
-
-def _summed(outcomes: Sequence[Outcome]) -> tuple[str, ...]:
-    """Alike warnings as one, the most frequent first."""
-    found = [
-        ((warned.sensor, warned.band, warned.problem), warned.message)
-        for outcome in outcomes
-        if outcome.status == FETCHED
-        for warned in outcome.warnings
-    ]
-    counts, first = Counter(key for key, _ in found), dict(reversed(found))
-    return tuple(
-        f"{first[key]} (and {count - 1:,} more alike)" if count > 1 else first[key]
-        for key, count in counts.most_common(_MOST_WARNINGS)
-    )
 
 
 def _is_finished(out: Path) -> bool:

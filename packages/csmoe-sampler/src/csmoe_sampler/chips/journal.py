@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -91,14 +90,9 @@ class Journal:
         """Notes a shard as done; its file must be written already."""
         write_json(self._path(shard), {"tiles": [asdict(outcome) for outcome in outcomes]})
 
-    def done(self, num_shards: int) -> dict[int, list[Outcome]]:
-        """Shard -> outcomes, of the shards that need no further attempt."""
-        found = {shard: self.outcomes(shard) for shard in range(num_shards) if self._path(shard).exists()}
-        return {
-            shard: outcomes
-            for shard, outcomes in found.items()
-            if not any(failure.passing for outcome in outcomes for failure in outcome.failures)
-        }
+    def done(self, num_shards: int) -> set[int]:
+        """The shards that need no further attempt."""
+        return {shard for shard in range(num_shards) if self._path(shard).exists() and not self._may_pass(shard)}
 
     def outcomes(self, shard: int) -> list[Outcome]:
         """Of the tiles of a shard, in the order of the rows; raises ChipError."""
@@ -108,10 +102,8 @@ class Journal:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ChipError(f"journal {path}: cannot be read: delete it, and fetch again") from error
 
-    def all(self, num_shards: int) -> Iterator[Outcome]:
-        """Of all tiles, in the order of the rows."""
-        for shard in range(num_shards):
-            yield from self.outcomes(shard)
+    def _may_pass(self, shard: int) -> bool:
+        return any(failure.passing for outcome in self.outcomes(shard) for failure in outcome.failures)
 
     def _path(self, shard: int) -> Path:
         return self.folder / f"shard-{shard:06}.json"

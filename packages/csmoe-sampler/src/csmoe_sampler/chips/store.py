@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,6 @@ import zarr
 from zarr.errors import ZarrUserWarning
 from zarr.storage import MemoryStore
 
-from csmoe_sampler.chips.journal import Outcome
 from csmoe_sampler.chips.layout import Columns, Layout, encode_arrays, encode_coordinates
 from csmoe_sampler.chips.shards import ShardFile, ShardWriter, compress
 from csmoe_sampler.errors import ChipError
@@ -41,23 +40,6 @@ def finish_store(path: Path, layout: Layout, columns: Columns, provenance: dict[
     for key, content in encode_coordinates(layout, columns).items():
         write_bytes(path / key, content)
     write_bytes(path / "zarr.json", _group_json({"Conventions": "CF-1.11", "csmoe": provenance}, path))
-
-
-def measured_columns(layout: Layout, outcomes: Sequence[Outcome]) -> dict[str, npt.NDArray[Any]]:
-    """The coordinates that only reading tells: `crs bounds status s2_offset s2_valid s1_valid shift_*`."""
-    shape = (len(outcomes), *layout.seasons_axis)
-    columns: dict[str, npt.NDArray[Any]] = {
-        "crs": np.array([outcome.crs for outcome in outcomes], object),
-        "bounds": np.array([outcome.bounds or (np.nan,) * 4 for outcome in outcomes], np.float64).reshape(-1, 4),
-        "status": np.array([outcome.status for outcome in outcomes], np.uint8),
-    }
-    measured = [one for outcome in outcomes for one in outcome.seasons]
-    for name in ("s2_offset", "s2_valid", "s1_valid"):
-        columns[name] = np.array([getattr(one, name) for one in measured], np.float32).reshape(shape)
-    for place, name in enumerate(("shift_x_px", "shift_y_px", "shift_quality")):
-        figures = [None if one.shift is None else one.shift[place] for one in measured]
-        columns[name] = np.array(figures, np.float32).reshape(shape)
-    return columns
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from csmoe_sampler.scenes.assets import SceneFiles
 _PLACE = ("tile_id", "lon", "lat", "crs", "x_min", "y_min", "x_max", "y_max")
 _SCENE = ("item", "datetime", "crs", "href", "stem", "files")
 _NO_TIME = -(2**63)
+_DIGESTED_ROWS = 8192
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,11 +91,13 @@ class TileTable:
     def digest(self) -> str:
         """SHA-256 of all that fetch reads of the manifest."""
         digest = hashlib.sha256()
-        for name in self.table.column_names:
-            column = self.table[name]
-            if pa.types.is_timestamp(column.type):
-                column = column.cast(pa.int64())
-            digest.update(json.dumps([name, column.to_pylist()], separators=(",", ":")).encode())
+        for start in range(0, len(self), _DIGESTED_ROWS):
+            rows = self.table.slice(start, _DIGESTED_ROWS)
+            columns = [
+                column.cast(pa.int64()) if pa.types.is_timestamp(column.type) else column for column in rows.columns
+            ]
+            values = [rows.column_names, *(column.to_pylist() for column in columns)]
+            digest.update(json.dumps(values, separators=(",", ":")).encode())
         return digest.hexdigest()
 
     def _scenes(self, line: Mapping[str, Any], season: str) -> dict[str, Scene]:

@@ -41,7 +41,7 @@ def quickstart(
 
     A synthetic Earth with Sentinel scenes, a sample of its tiles, their scenes and pixels, and the report.
     """
-    from csmoe_sampler import pipeline
+    from csmoe_sampler import demo
 
-    outputs, chips = pipeline.quickstart(out, n, runtime_of(None, workers, quiet))
+    outputs, chips = demo.quickstart(out, n, runtime_of(None, workers, quiet))
     typer.echo(f"manifest in {outputs.manifest}\nchips in {chips}\nreport in {outputs.report}")
