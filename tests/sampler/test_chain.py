@@ -225,3 +225,19 @@ def test_a_pair_a_season(world, atlas, tmp_path):
         assert dict(chips.s2.sizes)["season"] == 2
         assert chips.season.values.tolist() == ["summer", "winter"]
     assert validate(chained.outputs.manifest) == []
+
+
+def test_spectra_as_an_axis_of_the_selection(world, tmp_path):
+    """As typed: the axis is named, and the scenes that it is read from are those of the pairing."""
+    command = ["build", "--region", str(world.region), "--n", "12", "--stac-url", str(world.catalog)]
+    command += ["--climate", str(world.root / "koppen_geiger_0p1.tif"), "--scenes", str(world.catalog), "--pair"]
+    command += ["--diversity", "spectral,landcover", "--no-report", "--quiet", "--config", "run.toml"]
+    (tmp_path / "run.toml").write_text(f'[spectral]\nurl = "{world.catalog}"\ndecimation = 2\n')
+    subprocess.run([*COMMAND, *command], cwd=tmp_path, check=True, timeout=120)
+    manifest = read_manifest(tmp_path / "out.parquet")
+    assert validate(manifest) == []
+    assert set(manifest.metadata["config"]["selection"]["weights"]) == {"spectral", "landcover"}
+    entropy = manifest.column("spectral_entropy")
+    assert np.isfinite(entropy).all()
+    assert 0.5 < entropy.min() < entropy.max() < 5
+    assert {"spectral_texture", "spectral_mean_B08", "s2_item"} <= set(manifest.table.column_names)

@@ -203,13 +203,53 @@ def test_report_of_a_manifest(sample, tmp_path, capsys, monkeypatch):
     assert "<html" in (tmp_path / "page.html").read_text()
 
 
-@pytest.mark.parametrize(
-    "command", ["build", "describe", "select", "report", "plan", "validate", "audit", "demo earth", "demo quickstart"]
+COMMANDS = (
+    *("build", "describe", "select", "pair", "fetch", "report", "plan", "validate", "audit", "export"),
+    *("demo earth", "demo quickstart"),
 )
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help(command, capsys, monkeypatch):
     code, out, _ = run(capsys, monkeypatch, *command.split(), "--help")
     assert code == 0
     assert out.splitlines()[0].startswith("Usage: csmoe-sample")
+
+
+BAD_SCENES = {
+    "no manifest": (["pair", "none.parquet"], ["none.parquet", "no such file"]),
+    "no provider": (["pair", "{manifest}", "--provider", "none"], ["provider 'none'", "planetary-computer"]),
+    "no season": (["pair", "{manifest}", "--seasons", "monsoon"], ["seasons.0 = 'monsoon'", "'winter'"]),
+    "dates in reverse": (["pair", "{manifest}", "--start", "2022-01-01", "--end", "2021-01-01"], ["is before"]),
+    "cloud above all": (["pair", "{manifest}", "--max-cloud", "101"], ["max_cloud_percent = 101"]),
+    "no atlas": (["pair", "{manifest}", "--atlas", "none.parquet"], ["none.parquet is not there", "--atlas"]),
+    "no catalogue": (["pair", "{manifest}", "--scenes", "none.json", "--no-report"], ["none.json"]),
+    "no product": (
+        ["pair", "{manifest}", "--provider", "earth-search", "--no-report"],
+        ["no product 'sentinel-1-rtc'"],
+    ),
+    "nothing to fetch": (["fetch", "{manifest}"], ["has no column s2_item", "`pair`"]),
+    "size of a chip": (["fetch", "{manifest}", "--size-px", "7"], ["size_px = 7", "16"]),
+    "no chips": (["export", "{manifest}", "--to", "geotiff", "--out", "tifs"], ["chips.zarr: no such store"]),
+    "no store": (["validate", "."], ["no such store"]),
+    "scenes unasked": (["build", "--scenes", "x.json"], ["add --pair"]),
+    "no axis": (["build", "--diversity", "beauty"], ["'beauty' is unknown", "landcover"]),
+    "no spectra": (["select", "{atlas}", "--diversity", "spectral"], ["[spectral]"]),
+}
+
+
+@pytest.mark.parametrize("name", BAD_SCENES)
+def test_bad_scenes_give_one_line(sample, tmp_path, capsys, monkeypatch, name):
+    words, expected = BAD_SCENES[name]
+    monkeypatch.chdir(tmp_path)
+    before = sample.manifest.read_bytes()
+    words = [word.format(manifest=sample.manifest, atlas=sample.atlas) for word in words]
+    code, _, err = run(capsys, monkeypatch, *words)
+    assert code == 1
+    (line,) = err.splitlines()
+    assert line.startswith("error: ")
+    assert all(text in line for text in expected), line
+    assert sample.manifest.read_bytes() == before
 
 
 def test_debug_gives_the_traceback():

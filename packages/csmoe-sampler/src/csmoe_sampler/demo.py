@@ -21,7 +21,7 @@ def quickstart(folder: Path, n: int, runtime: Runtime) -> tuple[Outputs, Path]:
         "landcover.stac.url": str(earth.catalog),
         "climate.source": str(earth.climate),
         "descriptors": [{"name": "elevation", "source": [str(earth.elevation)], "scale": 1000.0}],
-        "spectral": {"url": str(earth.catalog)},
+        "spectral": {"url": str(earth.catalog), "decimation": 2},
         "strata.min_size": 20,
         "split.block_km": 50.0,
         "selection.weights": {"landcover": 1.0, "climate": 0.5, "spectral": 0.5, "elevation": 0.25, "position": 0.5},

@@ -83,9 +83,15 @@ def run_tasks(
 
 
 def _local_cluster(threads: int) -> LocalCluster:
-    # Dask serves HTTP even without a dashboard: leave no pages, and no port open to others.
-    no_pages: dict[str, list[str]] = {"distributed.scheduler.http.routes": [], "distributed.worker.http.routes": []}
-    with dask.config.set(no_pages):
+    # Dask serves HTTP even without a dashboard: leave no pages, and no port open to others. Its profiler and its logs of
+    # events grow with the run, and nobody would look at them.
+    lean: dict[str, Any] = {
+        "distributed.scheduler.http.routes": [],
+        "distributed.worker.http.routes": [],
+        "distributed.worker.profile.enabled": False,
+        "distributed.admin.low-level-log-length": 10,
+    }
+    with dask.config.set(lean):
         return LocalCluster(
             processes=False,
             n_workers=1,
