@@ -15,8 +15,9 @@ from csmoe_sampler.scenes import resolve_href, signer_of
 from csmoe_sampler.scenes.assets import SceneFiles
 from csmoe_sampler.scenes.columns import columns_of_items, columns_of_table, table_columns
 from csmoe_sampler.scenes.items import Found, Wanted, generation, normalise, superseded
-from csmoe_sampler.scenes.pairing import catalogue_folder, read_exclusions
+from csmoe_sampler.scenes.pairing import read_exclusions
 from csmoe_sampler.scenes.provider import load_provider
+from csmoe_sampler.scenes.sources import catalogue_folder
 from csmoe_sampler.scenes.table import SCENES
 from services.blob_server import BlobServer, serve_blobs
 

@@ -469,7 +469,7 @@ def test_the_digest_of_a_build_with_it_ignores_folders(tmp_path):
         ("decimation = 12", ["spectral.decimation = 12"]),
         ('bands = ["B02", "B10"]', ["spectral.bands names B10: Sentinel-2 L2A has B01"]),
         ('bands = ["B02", "B02"]', ["names a band twice"]),
-        ("start = 2021-06-01\nend = 2021-05-01", ["spectral.end 2021-05-01 is before"]),
+        ("start = 2021-06-01\nend = 2021-05-01", ["spectral: end 2021-05-01", "is before"]),
     ],
 )
 def test_problems_of_the_section_name_key_and_value(tmp_path, text, parts):

@@ -83,8 +83,8 @@ def run_tasks(
 
 
 def _local_cluster(threads: int) -> LocalCluster:
-    # Dask serves HTTP even without a dashboard: leave no pages, and no port open to others. Its profiler and its logs of
-    # events grow with the run, and nobody would look at them.
+    # Dask serves HTTP even without a dashboard: leave no pages, and no port open to others. Its profiler and its logs
+    # of events grow with the run, and nobody would look at them.
     lean: dict[str, Any] = {
         "distributed.scheduler.http.routes": [],
         "distributed.worker.http.routes": [],

@@ -87,4 +87,6 @@ def _problem(error: Any) -> str:
     if error["type"] == "extra_forbidden":
         return f"{key}: no such key"
     message = error["msg"].removeprefix("Value error, ")
-    return f"{key} = {error['input']!r}: {message}" if key and error["type"] != "value_error" else message
+    if error["type"] == "value_error":
+        return f"{key}: {message}" if key else message
+    return f"{key} = {error['input']!r}: {message}" if key else message

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -14,8 +14,8 @@ S2_BANDS = ("B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B09"
 """Bands of Sentinel-2 L2A by wavelength; there is no B10 in L2A."""
 
 
-class SceneConfig(Section):
-    """`[scenes]`: which Sentinel-2 and Sentinel-1 scenes `pair` may choose for a tile."""
+class SceneSearch(Section):
+    """Where scenes are looked for, and of which days."""
 
     provider: str = "planetary-computer"
     """A shipped provider (its addresses, asset names and property names), or the path of a provider file (TOML)."""
@@ -28,6 +28,25 @@ class SceneConfig(Section):
     start: date = date(2021, 1, 1)
     end: date = date(2021, 12, 31)
     """The last day that counts."""
+
+    @model_validator(mode="after")
+    def _dates_ascend(self) -> Self:
+        if self.end < self.start:
+            raise ValueError(f"end {self.end} of the scenes is before start {self.start}")
+        return self
+
+    def portable(self) -> dict[str, Any]:
+        """JSON-able, with local paths cut to file names."""
+        values = self.model_dump(mode="json")
+        values["items"] = [file_name(path) for path in self.items]
+        for key in ("provider", "url"):
+            values[key] = file_name(values[key])
+        return values
+
+
+class SceneConfig(SceneSearch):
+    """`[scenes]`: which Sentinel-2 and Sentinel-1 scenes `pair` may choose for a tile."""
+
     seasons: Annotated[tuple[Season, ...], Field(min_length=1)] = ("year",)
     """One pair of scenes for each; a season is that of the tile's own hemisphere."""
     sentinel1: Literal["rtc", "grd", "none"] = "rtc"
@@ -44,20 +63,14 @@ class SceneConfig(Section):
     """A CSV list of scenes that must not be chosen: a column `item`, and `tile_id` where it is for one tile only."""
 
     @model_validator(mode="after")
-    def _dates_and_seasons(self) -> SceneConfig:
-        if self.end < self.start:
-            raise ValueError(f"scenes.end {self.end} is before scenes.start {self.start}")
+    def _seasons_differ(self) -> Self:
         if len(set(self.seasons)) < len(self.seasons):
-            raise ValueError("scenes.seasons names a season twice")
+            raise ValueError("seasons names a season twice")
         return self
 
     def portable(self) -> dict[str, Any]:
         """JSON-able, with local paths cut to file names."""
-        values = self.model_dump(mode="json")
-        values["items"] = [file_name(path) for path in self.items]
-        for key in ("provider", "url", "exclude"):
-            values[key] = file_name(values[key])
-        return values
+        return super().portable() | {"exclude": file_name(self.exclude)}
 
     def digest(self) -> str:
         """SHA-256 of the canonical JSON of the portable configuration."""
@@ -90,17 +103,9 @@ class ChipConfig(Section):
         return digest_of(self.model_dump(mode="json"))
 
 
-class SpectralConfig(Section):
+class SpectralConfig(SceneSearch):
     """`[spectral]`: what the overviews of Sentinel-2 scenes say about tiles, before any chip is fetched."""
 
-    provider: str = "planetary-computer"
-    """As in `[scenes]`, and so are the next three."""
-    url: str | None = None
-    sign: str | None = None
-    items: tuple[str, ...] = ()
-    start: date = date(2021, 1, 1)
-    end: date = date(2021, 12, 31)
-    """The last day that counts."""
     max_cloud_percent: Annotated[float, Field(ge=0, le=100)] = 10.0
     min_coverage: Share = 0.5
     """Share of a tile that its scene must cover."""
@@ -112,22 +117,17 @@ class SpectralConfig(Section):
     in all bands."""
 
     @model_validator(mode="after")
-    def _dates_and_bands(self) -> SpectralConfig:
-        if self.end < self.start:
-            raise ValueError(f"spectral.end {self.end} is before spectral.start {self.start}")
+    def _bands_exist(self) -> Self:
         unknown = [band for band in self.bands if band not in S2_BANDS]
         if unknown:
-            raise ValueError(f"spectral.bands names {', '.join(unknown)}: Sentinel-2 L2A has {', '.join(S2_BANDS)}")
+            raise ValueError(f"bands names {', '.join(unknown)}: Sentinel-2 L2A has {', '.join(S2_BANDS)}")
         if len(set(self.bands)) < len(self.bands):
-            raise ValueError("spectral.bands names a band twice")
+            raise ValueError("bands names a band twice")
         return self
 
     def scenes(self) -> SceneConfig:
         """The search for scenes that this asks for."""
-        shared = ("provider", "url", "sign", "items", "start", "end", "max_cloud_percent", "min_coverage")
-        return SceneConfig(sentinel1="none", **{name: getattr(self, name) for name in shared})
-
-    def portable(self) -> dict[str, Any]:
-        """JSON-able, with local paths cut to file names."""
-        places = self.scenes().portable()
-        return self.model_dump(mode="json") | {key: places[key] for key in ("provider", "url", "items")}
+        shared = {name: getattr(self, name) for name in SceneSearch.model_fields}
+        return SceneConfig(
+            sentinel1="none", max_cloud_percent=self.max_cloud_percent, min_coverage=self.min_coverage, **shared
+        )

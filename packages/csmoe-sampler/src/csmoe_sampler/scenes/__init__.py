@@ -2,6 +2,7 @@
 
 from csmoe_sampler.scenes.journal import RequestPlan
 from csmoe_sampler.scenes.matching import Tiles
-from csmoe_sampler.scenes.pairing import Pairer, open_pairer, resolve_href, signer_of
+from csmoe_sampler.scenes.pairing import Pairer, open_pairer
+from csmoe_sampler.scenes.sources import resolve_href, signer_of
 
 __all__ = ["Pairer", "RequestPlan", "Tiles", "open_pairer", "resolve_href", "signer_of"]

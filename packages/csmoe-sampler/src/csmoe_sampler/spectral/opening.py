@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from datetime import datetime, time, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -14,24 +11,20 @@ import pyarrow as pa
 import shapely
 
 from csmoe_sampler.config import SceneConfig, SpectralConfig
-from csmoe_sampler.errors import ConfigError
 from csmoe_sampler.grid import TileGrid
 from csmoe_sampler.progress import NoProgress, Progress
 from csmoe_sampler.remote import Patience
 from csmoe_sampler.scenes import signer_of
-from csmoe_sampler.scenes.items import Wanted
 from csmoe_sampler.scenes.journal import read_portion
-from csmoe_sampler.scenes.pairing import catalogue_folder
-from csmoe_sampler.scenes.provider import Product, Provider, load_provider
-from csmoe_sampler.scenes.search import SearchSource
+from csmoe_sampler.scenes.provider import Provider, load_provider
+from csmoe_sampler.scenes.sources import catalogue_folder, journal_digest, open_source, wanted_of
 from csmoe_sampler.scenes.table import SCENES
-from csmoe_sampler.scenes.tables import TableSource
 from csmoe_sampler.spectral.choice import SceneChooser, outlines_of
 from csmoe_sampler.spectral.descriptor import Spectral
 from csmoe_sampler.spectral.overviews import Access
 from csmoe_sampler.spectral.reading import Recipe
 from csmoe_sampler.spectral.statistics import UNITS
-from csmoe_sampler.stac.items import GLOBE, Box, is_remote, local_path, portable_href
+from csmoe_sampler.stac.items import GLOBE, Box, is_remote, portable_href
 from csmoe_sampler.storage import Lock
 from csmoe_sampler.types import Int64
 
@@ -70,8 +63,9 @@ def open_spectral(
     outlines = outlines_of(grid, tiles)
     area = GLOBE if _is_local(rule) else _bounds(outlines)
     with TemporaryDirectory() as passing:
-        folder = (Path(passing) if _is_local(rule) else journal) / _digest(rule, product, area)[:16]
-        source = _source(rule, provider, area, folder, patience)
+        wanted = wanted_of(rule, provider, area)
+        folder = (Path(passing) if _is_local(rule) else journal) / journal_digest(rule, wanted, area)[:16]
+        source = open_source(rule, provider, wanted, folder, patience)
         with Lock(folder):
             portions = source.portions(outlines, progress or NoProgress())["s2"]
             tables = [table for path in portions for table in read_portion(path)]
@@ -82,26 +76,6 @@ def open_spectral(
         access=Access(sign=signer_of(rule, patience)),
         origin=_origin(rule, provider),
     )
-
-
-def _source(
-    rule: SceneConfig, provider: Provider, area: Box, folder: Path, patience: Patience
-) -> TableSource | SearchSource:
-    wanted = Wanted(
-        product=provider.product(_PRODUCT),
-        start=datetime.combine(rule.start, time()),
-        end=datetime.combine(rule.end, time()) + timedelta(days=1),
-        max_cloud_percent=rule.max_cloud_percent,
-        box=area,
-        folder=catalogue_folder(rule),
-    )
-    if rule.items:
-        return TableSource(rule.items, {"s2": wanted}, folder, signer=signer_of(rule, patience), patience=patience)
-    url = rule.url or provider.api
-    if url is None:
-        raise ConfigError(f"provider '{rule.provider}' has no catalogue: give spectral.url or spectral.items")
-    url = url if is_remote(url) else str(Path(local_path(url)).resolve())
-    return SearchSource(url, {"s2": wanted}, folder, page_items=provider.page_items, patience=patience)
 
 
 def _is_local(rule: SceneConfig) -> bool:
@@ -120,15 +94,6 @@ def _once(scenes: pa.Table) -> pa.Table:
     scenes = scenes.sort_by("item")
     items = scenes["item"].to_numpy()
     return scenes.filter(pa.array(np.concatenate([[True], items[1:] != items[:-1]])[: items.size]))
-
-
-def _digest(rule: SceneConfig, product: Product, area: Box) -> str:
-    """Of all that decides what a journal holds."""
-    places = [place if place == "bulk" or is_remote(place) else str(Path(place).absolute()) for place in rule.items]
-    url = rule.url if rule.url is None or is_remote(rule.url) else str(Path(local_path(rule.url)).resolve())
-    values: list[Any] = [rule.provider, product.model_dump(mode="json"), url, places, str(rule.start), str(rule.end)]
-    values += [rule.max_cloud_percent, area if rule.items else None]
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def _origin(rule: SceneConfig, provider: Provider) -> dict[str, Any]:
