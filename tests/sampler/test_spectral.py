@@ -467,7 +467,7 @@ def test_the_digest_of_a_build_with_it_ignores_folders(tmp_path):
     ("text", "parts"),
     [
         ("decimation = 12", ["spectral.decimation = 12"]),
-        ('bands = ["B02", "B10"]', ["spectral.bands names B10: Sentinel-2 L2A has B01"]),
+        ('bands = ["B02", "B10"]', ["spectral: bands names B10: Sentinel-2 L2A has B01"]),
         ('bands = ["B02", "B02"]', ["names a band twice"]),
         ("start = 2021-06-01\nend = 2021-05-01", ["spectral: end 2021-05-01", "is before"]),
     ],
