@@ -1,0 +1,160 @@
+"""What decides a model: frozen, checked, saved beside every checkpoint."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from csmoe_model.sensors import SENTINELS, Sensor
+
+Share = Annotated[float, Field(ge=0, lt=1)]
+Positive = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """A table of the configuration."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def visible_patches(num_patches: int, ratio: float) -> int:
+    """floor(num_patches (1 - ratio)), not one less for the last bits of a float."""
+    return int(num_patches * (1.0 - ratio) + 1e-9)
+
+
+class MoEConfig(Section):
+    """Soft mixture-of-experts in place of the feed-forward layers of some encoder blocks."""
+
+    blocks: tuple[int, ...] | Literal["all"] = "all"
+    """Which of the encoder's blocks, sensor-specific ones first, counted from 0."""
+    experts: Positive = 4
+    slots_per_expert: Positive = 8
+    width: Annotated[float, Field(gt=0)] = 1.0
+    """Hidden width of an expert, relative to that of the dense layer."""
+
+
+class EncoderConfig(Section):
+    """Sensor-specific blocks, then shared ones."""
+
+    dim: Positive = 768
+    heads: Positive = 12
+    specific_depth: Annotated[int, Field(ge=0)] = 10
+    """Blocks of each sensor's own; 0 makes a common encoder."""
+    shared_depth: Annotated[int, Field(ge=0)] = 2
+    """Blocks that all sensors pass through, one after the other, with the same weights."""
+    mlp_ratio: Annotated[float, Field(gt=0)] = 4.0
+    drop_path: Share = 0.0
+    moe: MoEConfig | None = MoEConfig()
+    """None: the dense twin."""
+
+    @property
+    def depth(self) -> int:
+        """Blocks on the path of one sensor."""
+        return self.specific_depth + self.shared_depth
+
+    @model_validator(mode="after")
+    def _shapes_fit(self) -> EncoderConfig:
+        if self.dim % self.heads or self.dim % 4:
+            raise ValueError(f"encoder.dim {self.dim} must be a multiple of 4 and of encoder.heads {self.heads}")
+        if not self.depth:
+            raise ValueError("the encoder has no blocks: give specific_depth or shared_depth")
+        if self.moe and self.moe.blocks != "all" and not all(0 <= k < self.depth for k in self.moe.blocks):
+            raise ValueError(f"encoder.moe.blocks {self.moe.blocks} name blocks outside 0 to {self.depth - 1}")
+        return self
+
+
+class DecoderConfig(Section):
+    """Decoders of masked patches; they are left out of inference."""
+
+    dim: Positive = 512
+    heads: Positive = 16
+    depth: Positive = 8
+    mlp_ratio: Annotated[float, Field(gt=0)] = 4.0
+    separate: bool = True
+    """A decoder for each target sensor; otherwise one with a head for each."""
+
+    @model_validator(mode="after")
+    def _shapes_fit(self) -> DecoderConfig:
+        if self.dim % self.heads or self.dim % 4:
+            raise ValueError(f"decoder.dim {self.dim} must be a multiple of 4 and of decoder.heads {self.heads}")
+        return self
+
+
+class MaskConfig(Section):
+    """What is hidden in training."""
+
+    ratio: Share = 0.5
+    ratios: dict[str, Share] = {}
+    """Of single sensors, where they differ."""
+    correspondence: Literal["independent", "identical", "disjoint"] = "independent"
+
+
+class LossConfig(Section):
+    """Weights of the terms; 0 leaves a term out."""
+
+    umr: Annotated[float, Field(ge=0)] = 1.0
+    """Reconstruction of each sensor from itself."""
+    cmr: Annotated[float, Field(ge=0)] = 1.0
+    """Reconstruction of each sensor from another."""
+    mim: Annotated[float, Field(ge=0)] = 1.0
+    """Mutual information: contrast of the pooled features of places."""
+    mde: Annotated[float, Field(ge=0)] = 0.0
+    """Discrepancy: alignment of the pooled features without negatives."""
+    temperature: Annotated[float, Field(gt=0)] = 0.5
+    normalise_patches: bool = False
+    """Targets are standardised within each patch."""
+
+    @model_validator(mode="after")
+    def _something(self) -> LossConfig:
+        if not any((self.umr, self.cmr, self.mim, self.mde)):
+            raise ValueError("all weights of the loss are 0: nothing would be learned")
+        return self
+
+
+class ModelConfig(Section):
+    """A cross-sensor masked autoencoder, with Soft mixture-of-experts or dense."""
+
+    sensors: dict[str, Sensor] = dict(SENTINELS)
+    image_px: Positive = 224
+    patch_px: Positive = 14
+    cls_token: bool = True
+    encoder: EncoderConfig = EncoderConfig()
+    decoder: DecoderConfig = DecoderConfig()
+    mask: MaskConfig = MaskConfig()
+    loss: LossConfig = LossConfig()
+
+    @property
+    def grid(self) -> int:
+        """Patches along an edge."""
+        return self.image_px // self.patch_px
+
+    @property
+    def num_patches(self) -> int:
+        """Patches of an image."""
+        return self.grid**2
+
+    def num_visible(self, sensor: str) -> int:
+        """Patches of a sensor that a mask leaves to see."""
+        return visible_patches(self.num_patches, self.ratios[sensor])
+
+    @property
+    def ratios(self) -> dict[str, float]:
+        """Share of hidden patches, by sensor."""
+        return {name: self.mask.ratios.get(name, self.mask.ratio) for name in self.sensors}
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> ModelConfig:
+        problems = []
+        if not self.sensors:
+            problems.append("sensors: give at least one")
+        if self.image_px % self.patch_px:
+            problems.append(f"image_px {self.image_px} is no multiple of patch_px {self.patch_px}")
+        if unknown := sorted(set(self.mask.ratios) - set(self.sensors)):
+            problems.append(f"mask.ratios names {', '.join(unknown)}: sensors are {', '.join(self.sensors)}")
+        hidden = [name for name in self.sensors if self.num_visible(name) < 1]
+        if hidden and not problems:
+            problems.append(f"mask ratio of {', '.join(hidden)} leaves no patch visible")
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self

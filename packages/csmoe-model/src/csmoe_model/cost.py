@@ -1,0 +1,104 @@
+"""What a model costs, counted from its configuration: parameters and multiply-adds.
+
+A multiply-add (MAC) is two operations (FLOP). Counted are the matrix products, as torch's counter does; norms, softmax
+and activations are left out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from csmoe_model.config import EncoderConfig, ModelConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """Multiply-adds of one image of one sensor through the encoder, or of a training pass."""
+
+    patches: int
+    attention: int
+    ffn: int
+    """Dense layers, or routers, mixing and experts."""
+
+    @property
+    def macs(self) -> int:
+        """All of them."""
+        return self.patches + self.attention + self.ffn
+
+
+def moe_blocks(config: EncoderConfig) -> int:
+    """Number of blocks on the path of a sensor with Soft mixture-of-experts."""
+    if config.moe is None:
+        return 0
+    return config.depth if config.moe.blocks == "all" else len(set(config.moe.blocks))
+
+
+def attention_macs(tokens: int, dim: int) -> int:
+    """Projections and the two products of tokens with tokens."""
+    return 4 * tokens * dim**2 + 2 * tokens**2 * dim
+
+
+def dense_macs(tokens: int, dim: int, hidden: int) -> int:
+    """A two-layer perceptron on every token."""
+    return 2 * tokens * dim * hidden
+
+
+def soft_moe_macs(tokens: int, dim: int, hidden: int, slots: int) -> int:
+    """Logits, dispatch and combine, then the experts on `slots` slots in all (arXiv 2308.00951, section 2.3)."""
+    return 3 * tokens * slots * dim + 2 * slots * dim * hidden
+
+
+def encoder_cost(config: ModelConfig, sensor: str, *, patches: int | None = None, slots: int | None = None) -> Cost:
+    """The cost of one image of a sensor through the encoder.
+
+    Args:
+        config: The model.
+        sensor: Name.
+        patches: Visible ones; all by default.
+        slots: Slots an expert uses; all by default.
+    """
+    own = config.encoder
+    seen = config.num_patches if patches is None else patches
+    tokens = seen + config.cls_token
+    hidden = int(own.dim * own.mlp_ratio)
+    sparse = moe_blocks(own)
+    ffn = (own.depth - sparse) * dense_macs(tokens, own.dim, hidden)
+    if own.moe:
+        used = min(slots or own.moe.slots_per_expert, own.moe.slots_per_expert) * own.moe.experts
+        ffn += sparse * soft_moe_macs(tokens, own.dim, max(1, round(hidden * own.moe.width)), used)
+    return Cost(
+        patches=config.num_patches * config.patch_px**2 * config.sensors[sensor].num_bands * own.dim,
+        attention=own.depth * attention_macs(tokens, own.dim),
+        ffn=ffn,
+    )
+
+
+def decoder_macs(config: ModelConfig, source: str, target: str) -> int:
+    """Multiply-adds of one decoder pass for one image."""
+    own = config.decoder
+    seen = config.num_visible(source) + config.cls_token
+    tokens = config.num_patches + config.cls_token
+    block = attention_macs(tokens, own.dim) + dense_macs(tokens, own.dim, int(own.dim * own.mlp_ratio))
+    head = config.num_patches * own.dim * config.patch_px**2 * config.sensors[target].num_bands
+    return seen * config.encoder.dim * own.dim + own.depth * block + head
+
+
+def dense_twin(config: ModelConfig) -> ModelConfig:
+    """The same model with dense feed-forward layers."""
+    return config.model_copy(update={"encoder": config.encoder.model_copy(update={"moe": None})})
+
+
+def slimmed(config: ModelConfig, share: float) -> ModelConfig:
+    """The dense twin made narrower until its encoder costs about `share` of it: the control of every saving.
+
+    Heads keep their width; the number of heads shrinks.
+    """
+    twin = dense_twin(config)
+    sensor = next(iter(config.sensors))
+    goal = share * encoder_cost(twin, sensor).macs
+    width = config.encoder.dim // config.encoder.heads
+    candidates = [
+        twin.model_copy(update={"encoder": twin.encoder.model_copy(update={"dim": heads * width, "heads": heads})})
+        for heads in range(1, config.encoder.heads + 1)
+    ]
+    return min(candidates, key=lambda one: abs(encoder_cost(one, sensor).macs - goal))

@@ -1,0 +1,49 @@
+"""Named models: `csmoe-{tiny,small,base,large}-p{8,14,15,16,28}` and their dense twins `csmae-...`."""
+
+from __future__ import annotations
+
+import re
+
+from csmoe_model.config import DecoderConfig, EncoderConfig, ModelConfig, MoEConfig
+from csmoe_model.errors import ConfigError
+
+_SIZES = {
+    # encoder width, heads, specific and shared blocks; decoder width, heads, blocks
+    "tiny": ((192, 3, 10, 2), (128, 4, 4)),
+    "small": ((384, 6, 10, 2), (256, 8, 4)),
+    "base": ((768, 12, 10, 2), (512, 16, 8)),
+    "large": ((1024, 16, 20, 4), (512, 16, 8)),
+}
+_IMAGE_PX = {8: 224, 14: 224, 16: 224, 28: 224, 15: 120}
+"""Patch -> image; 15 px at 120 px is CSMAE's."""
+PRESETS = tuple(f"{kind}-{size}-p{patch}" for kind in ("csmoe", "csmae") for size in _SIZES for patch in _IMAGE_PX)
+
+
+def default_moe(num_patches: int) -> MoEConfig:
+    """Slots for an eighth of the tokens, at least sixteen, in four experts of half the dense width."""
+    slots = max(16, num_patches // 8)
+    return MoEConfig(experts=4, slots_per_expert=slots // 4, width=0.5)
+
+
+def preset(name: str) -> ModelConfig:
+    """The model of a preset.
+
+    Raises:
+        ConfigError: There is none of that name.
+    """
+    match = re.fullmatch(r"(csmoe|csmae)-(\w+)-p(\d+)", name)
+    if not match or match[2] not in _SIZES or int(match[3]) not in _IMAGE_PX:
+        raise ConfigError(
+            f"preset '{name}': names are csmoe-SIZE-pPATCH or csmae-SIZE-pPATCH with a size of "
+            f"{', '.join(_SIZES)} and a patch of {', '.join(map(str, _IMAGE_PX))}"
+        )
+    (dim, heads, specific, shared), (decoder_dim, decoder_heads, decoder_depth) = _SIZES[match[2]]
+    patch_px = int(match[3])
+    image_px = _IMAGE_PX[patch_px]
+    moe = default_moe((image_px // patch_px) ** 2) if match[1] == "csmoe" else None
+    return ModelConfig(
+        image_px=image_px,
+        patch_px=patch_px,
+        encoder=EncoderConfig(dim=dim, heads=heads, specific_depth=specific, shared_depth=shared, moe=moe),
+        decoder=DecoderConfig(dim=decoder_dim, heads=decoder_heads, depth=decoder_depth),
+    )
