@@ -268,6 +268,18 @@ def test_the_journal_has_one_writer_and_one_configuration(
         choose(config, journal, tiles)
 
 
+def test_a_catalogue_on_disk_that_is_written_anew_is_read_anew(
+    tmp_path: Path, items: list[dict], tiles: Tiles, expected: pa.Table
+) -> None:
+    path, journal = tmp_path / "items.geojson", tmp_path / "journal"
+    config = SceneConfig(url=str(path), **SUMMER_2020)
+    first = expected["s2_item"].drop_null()[0].as_py()
+    write_json(path, {"type": "FeatureCollection", "features": items})
+    assert first in choose(config, journal, tiles)["s2_item"].to_pylist()
+    write_json(path, {"type": "FeatureCollection", "features": [item for item in items if item["id"] != first]})
+    assert first not in choose(config, journal, tiles)["s2_item"].to_pylist()
+
+
 def test_cells_are_few_and_hold_their_tiles() -> None:
     tiles = tiles_at([7.01, 8.0, 179.99, -0.01, 30.0], [46.3, 46.0, -17.0, 0.0, 80.0])
     cells = cells_of(tiles.geometry)

@@ -7,6 +7,7 @@ import json
 from dataclasses import replace
 from datetime import datetime, time, timedelta
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from csmoe_sampler.config import SceneConfig
@@ -63,11 +64,14 @@ def wanted_of(config: SceneConfig, provider: Provider, area: Box) -> dict[str, W
 
 def journal_digest(config: SceneConfig, wanted: dict[str, Wanted], area: Box | None) -> str:
     """Of all that decides what a journal holds."""
+    url: Any = config.url
+    if url is not None and not is_remote(url):
+        path = Path(local_path(url)).resolve()
+        # A catalogue on disk that was written anew is read anew; one on the network stays as it was first seen.
+        url = [str(path), *((path.stat().st_size, path.stat().st_mtime_ns) if path.is_file() else ())]
     values = {
         "version": JOURNAL_VERSION,
-        "url": config.url
-        if config.url is None or is_remote(config.url)
-        else str(Path(local_path(config.url)).resolve()),
+        "url": url,
         "items": [item if item == "bulk" or is_remote(item) else str(Path(item).absolute()) for item in config.items],
         "area": area if config.items else None,
         "provider": config.provider,
