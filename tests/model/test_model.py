@@ -9,7 +9,7 @@ from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from csmoe_model.config import DecoderConfig, EncoderConfig, LossConfig, MaskConfig, ModelConfig, MoEConfig
-from csmoe_model.cost import dense_twin, encoder_cost, slimmed
+from csmoe_model.cost import decoder_macs, dense_twin, encoder_cost, slimmed
 from csmoe_model.errors import CheckpointError, ConfigError, DataError
 from csmoe_model.nn.losses import contrastive_loss, discrepancy_loss, reconstruction_loss
 from csmoe_model.nn.masking import draw_masks
@@ -228,6 +228,16 @@ def test_costs_are_those_that_torch_counts(name):
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model.encode({"s2": images})
     assert counter.get_total_flops() / 2 == pytest.approx(encoder_cost(config, "s2").macs, rel=0.01)
+
+
+def test_costs_of_a_decoder_pass_are_those_that_torch_counts():
+    config = small()
+    model, images, masks = built(config), images_of(config, batch=1), masks_of(config, batch=1)
+    with torch.no_grad():
+        seen = model.encoder("s2", images["s2"], masks["s2"].visible)
+        with FlopCounterMode(display=False) as counter:
+            model.decoders(seen, masks["s2"], "s1")
+    assert counter.get_total_flops() / 2 == pytest.approx(decoder_macs(config, "s2", "s1"), rel=0.01)
 
 
 @pytest.mark.parametrize("name", PRESETS)

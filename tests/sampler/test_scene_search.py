@@ -288,7 +288,7 @@ def test_cells_are_few_and_hold_their_tiles() -> None:
         *("n46e006", "n46e008", "n44e006", "n44e008"),
         *("s18e178", "s18w180", "n00w002", "s02w002", "n00e000", "s02e000"),
         *("n80e020", "n80e030", "n78e020", "n78e030"),
-    } - {"n46e008"} | {"n46e008"}
+    }
     for footprint in tiles.geometry:
         held = shapely.union_all([shapely.box(*cell.box) for cell in cells])
         assert held.buffer(1e-9).covers(footprint)

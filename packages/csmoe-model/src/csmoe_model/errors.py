@@ -15,7 +15,3 @@ class DataError(ModelError):
 
 class CheckpointError(ModelError):
     """A checkpoint is missing, damaged, or of another architecture."""
-
-
-class TrainingError(ModelError):
-    """Training cannot go on."""

@@ -15,7 +15,7 @@ from csmoe_sampler.config import BuildConfig, ChipConfig, SceneConfig, load_conf
 from csmoe_sampler.engine import open_client
 from csmoe_sampler.errors import AtlasError, ConfigError, SelectionError
 from csmoe_sampler.grid import TileGrid
-from csmoe_sampler.manifest import Manifest, read_manifest, write_manifest
+from csmoe_sampler.manifest import CHIP, Manifest, read_manifest, write_manifest
 from csmoe_sampler.population import Population, population_of
 from csmoe_sampler.progress import NoProgress, Progress
 from csmoe_sampler.regions import tiles_of
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from csmoe_sampler.plan import Plan
     from csmoe_sampler.scenes import RequestPlan
 
-CHIP = "chip"
-"""Column of a manifest: the row of the chip store, null where the tile has failed."""
 DESCRIBED = "_describe.toml"
 """In an atlas: the configuration that described it."""
 

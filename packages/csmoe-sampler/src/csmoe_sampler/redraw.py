@@ -22,7 +22,7 @@ from csmoe_sampler.config import BuildConfig
 from csmoe_sampler.errors import ManifestError
 from csmoe_sampler.features import Features
 from csmoe_sampler.legend import Legend
-from csmoe_sampler.manifest import Manifest
+from csmoe_sampler.manifest import CHIP, Manifest
 from csmoe_sampler.objectives import Objective, get_objective
 from csmoe_sampler.population import Population, features_of
 from csmoe_sampler.sampling import describe_rows, leave_out
@@ -31,8 +31,6 @@ from csmoe_sampler.types import Int64
 
 MISSING = "scene_missing"
 """Column of the pairer's answers: why a tile has no scenes; null where it has."""
-CHIP = "chip"
-"""Column that `fetch` adds: the row of the chip store, null where the tile has failed."""
 
 
 class SceneChooser(Protocol):

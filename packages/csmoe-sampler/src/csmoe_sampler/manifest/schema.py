@@ -48,6 +48,8 @@ _DESIGN = {
 NULLABLE = frozenset({"inclusion_probability"})
 PURPOSIVE_OBJECTIVES = frozenset({"diverse", "kmeans"})
 """Objectives that are no probability design: their rows have no inclusion probability."""
+CHIP = "chip"
+"""Column that `fetch` adds: the row of the chip store, null where the tile has failed."""
 SPLITS = ("train", "validation", "test", "buffer")
 
 

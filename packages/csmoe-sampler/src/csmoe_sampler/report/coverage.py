@@ -68,11 +68,6 @@ def _measure(data: ReportData, title: str) -> Measure:
     return next(measure for measure in data.comparison.measures if measure.title == title)
 
 
-def _against_random(measure: Measure) -> str:
-    own, random = measure.values[0], measure.values[-1]
-    return f"{percent(own / random, 0)} of that of a random sample" if random else "0 for a random sample too"
-
-
 def map_section(data: ReportData) -> Section:
     """Density of the sample, and its splits."""
     layers = data.layers
