@@ -1,5 +1,6 @@
 """Every Python and TOML block of the READMEs runs; every command they show exists."""
 
+import importlib
 import re
 import shlex
 import tomllib
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from csmoe_model.train.files import load_config as load_run
 from csmoe_sampler.config import STAGES, BuildConfig
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -31,21 +33,24 @@ def test_python_blocks_give_what_their_comments_say(text):
 
 
 @pytest.mark.parametrize("text", list(blocks("toml")))
-def test_toml_blocks_are_configurations(text):
+def test_toml_blocks_are_configurations(text, tmp_path):
     values = tomllib.loads(text)
+    if "preset" in values:
+        (tmp_path / "run.toml").write_text(text)
+        load_run(tmp_path / "run.toml", {})
+        return
     for name, stage in STAGES.items():
         stage.model_validate(values.pop(name, {}))
     BuildConfig.model_validate(values)
 
 
-def test_commands_exist():
+@pytest.mark.parametrize(("command", "package", "least"), [("sample", "sampler", 9), ("train", "model", 5)])
+def test_commands_exist(command, package, least):
     from typer.main import get_command
 
-    from csmoe_sampler.cli import app
-
-    known = get_command(app).commands
-    shown = re.findall(r"csmoe-sample +(\w+)([^\n]*)", "\n".join(page.read_text() for page in PAGES))
-    assert len(shown) > 8
+    known = get_command(importlib.import_module(f"csmoe_{package}.cli").app).commands
+    shown = re.findall(rf"csmoe-{command} +(\w+)([^\n`]*)", "\n".join(page.read_text() for page in PAGES))
+    assert len(shown) >= least
     for name, rest in shown:
         assert name in known
         options = {option for parameter in known[name].params for option in parameter.opts}

@@ -26,6 +26,17 @@ LAYERS = [
     ["__main__"],
 ]
 """From the bottom up; a module may import from its own line and from those above it."""
+MODEL_LAYERS = [
+    ["errors"],
+    ["sensors"],
+    ["config"],
+    ["presets", "cost", "nn"],
+    ["data"],
+    ["train"],
+    ["official", "profiling"],
+    ["cli"],
+    ["__main__"],
+]
 OWNERS = {
     "rasterio": {"rasters", "normals", "synthetic", "spectral", "chips"},
     "rioxarray": {"normals"},
@@ -36,6 +47,16 @@ OWNERS = {
     "pystac_client": {"stac"},
     "planetary_computer": {"remote"},
     "distributed": {"engine"},
+}
+MODEL_OWNERS = {
+    "zarr": {"data"},
+    "pyarrow": {"data"},
+    "lightning_fabric": {"train"},
+    "safetensors": {"train", "cli"},
+    "matplotlib": {"train"},
+    "tensorboard": {"train"},
+    "wandb": {"train"},
+    "typer": {"cli"},
 }
 
 
@@ -59,23 +80,31 @@ def _is_type_checking(node: ast.AST) -> bool:
     return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
 
 
-def unit(path: Path) -> str:
-    """The module or sub-package of csmoe_sampler that a file belongs to."""
-    return path.relative_to(SAMPLER).parts[0].removesuffix(".py")
+def unit(path: Path, package: Path) -> str:
+    """The module or sub-package of a package that a file belongs to."""
+    return path.relative_to(package).parts[0].removesuffix(".py")
 
 
-FILES = sorted(path for path in SAMPLER.rglob("*.py") if unit(path) != "__init__")
+FILES = [
+    (path, package, layers, owners)
+    for package, layers, owners in ((SAMPLER, LAYERS, OWNERS), (MODEL, MODEL_LAYERS, MODEL_OWNERS))
+    for path in sorted(package.rglob("*.py"))
+    if unit(path, package) != "__init__"
+]
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SAMPLER)))
-def test_imports_point_down(path):
-    level = {name: number for number, names in enumerate(LAYERS) for name in names}
+@pytest.mark.parametrize(
+    ("path", "package", "layers", "owners"), FILES, ids=[str(path.relative_to(package)) for path, package, *_ in FILES]
+)
+def test_imports_point_down(path, package, layers, owners):
+    level = {name: number for number, names in enumerate(layers) for name in names}
+    own = unit(path, package)
     for name in imports(path):
-        if name.startswith("csmoe_sampler."):
+        if name.startswith(f"{package.name}."):
             target = name.split(".")[1]
-            assert level[target] <= level[unit(path)], f"{unit(path)} imports {target}, which stands above it"
-        owner = OWNERS.get(name.split(".")[0])
-        assert owner is None or unit(path) in owner, f"{unit(path)} imports {name}, which belongs to {owner}"
+            assert level[target] <= level[own], f"{own} imports {target}, which stands above it"
+        owner = owners.get(name.split(".")[0])
+        assert owner is None or own in owner, f"{own} imports {name}, which belongs to {owner}"
 
 
 def test_the_packages_never_import_each_other():
@@ -85,8 +114,13 @@ def test_the_packages_never_import_each_other():
         assert not any(name.split(".")[0] in {"csmoe_sampler", "rasterio"} for name in imports(path)), path
 
 
-@pytest.mark.parametrize("path", sorted((SAMPLER / "cli").glob("*.py")), ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path",
+    [path for package in (SAMPLER, MODEL) for path in sorted((package / "cli").glob("*.py"))],
+    ids=lambda path: f"{path.parts[-3]}-{path.name}",
+)
 def test_the_command_line_imports_nothing_heavy(path):
-    allowed = {"__future__", "sys", "os", "pathlib", "typing", "typer", "csmoe_sampler.errors"}
-    found = {name for name in imports(path, at_top=True) if not name.startswith("csmoe_sampler.cli")}
-    assert found <= allowed
+    package = path.parts[-3]
+    allowed = {"__future__", "sys", "os", "time", "collections.abc", "contextlib", "pathlib", "typing", "typer"}
+    found = {name for name in imports(path, at_top=True) if not name.startswith(f"{package}.cli")}
+    assert found <= allowed | {f"{package}.errors"}

@@ -11,7 +11,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from csmoe_model.config import DecoderConfig, EncoderConfig, LossConfig, MaskConfig, ModelConfig, MoEConfig
 from csmoe_model.cost import decoder_macs, dense_twin, encoder_cost, slimmed
 from csmoe_model.errors import CheckpointError, ConfigError, DataError
-from csmoe_model.nn.losses import contrastive_loss, discrepancy_loss, reconstruction_loss
+from csmoe_model.nn.across import Across
+from csmoe_model.nn.losses import contrastive_loss, discrepancy_loss, patch_errors, reconstruction_loss
 from csmoe_model.nn.masking import draw_masks
 from csmoe_model.nn.model import CSMoE
 from csmoe_model.nn.positions import sine_cosine_positions
@@ -168,8 +169,9 @@ def test_reconstruction_counts_hidden_and_valid_pixels_alone():
         for k in range(4)
         if scored[b, k].any()
     ]
-    torch.testing.assert_close(reconstruction_loss(predicted, target, scored), torch.stack(patches).mean())
-    assert reconstruction_loss(predicted, target, torch.zeros_like(scored)) == 0
+    errors = patch_errors(predicted, target, scored)
+    torch.testing.assert_close(reconstruction_loss(*errors, Across()), torch.stack(patches).mean())
+    assert reconstruction_loss(*patch_errors(predicted, target, torch.zeros_like(scored)), Across()) == 0
 
 
 def test_contrast_equals_a_plain_loop():

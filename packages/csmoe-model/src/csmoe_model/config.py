@@ -45,6 +45,7 @@ class EncoderConfig(Section):
     """Blocks that all sensors pass through, one after the other, with the same weights."""
     mlp_ratio: Annotated[float, Field(gt=0)] = 4.0
     drop_path: Share = 0.0
+    """Share of blocks left out by chance, growing with depth; another number of processes then makes another run."""
     moe: MoEConfig | None = MoEConfig()
     """None: the dense twin."""
 

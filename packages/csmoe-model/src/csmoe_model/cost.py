@@ -83,6 +83,32 @@ def decoder_macs(config: ModelConfig, source: str, target: str) -> int:
     return seen * config.encoder.dim * own.dim + own.depth * block + head
 
 
+def decoder_passes(config: ModelConfig) -> tuple[tuple[str, str], ...]:
+    """(source, target) of the decoder passes of a training step: those whose term has a weight."""
+    return tuple(
+        (source, target)
+        for source in config.sensors
+        for target in config.sensors
+        if (config.loss.umr if source == target else config.loss.cmr)
+    )
+
+
+def training_macs(config: ModelConfig) -> int:
+    """Multiply-adds of a training step for one place: encoders on visible patches, decoder passes, and back.
+
+    The way back is twice the way there, less the gradient of the images, which nobody needs, plus the scores of the
+    attention once more, which fused attention recomputes. The contrast of a batch, 4 B d a place, is left out.
+    """
+    passes = decoder_passes(config)
+    encoding = [encoder_cost(config, name, patches=config.num_visible(name)) for name in config.sensors]
+    forward = sum(cost.macs for cost in encoding) + sum(decoder_macs(config, *one) for one in passes)
+    encoder, decoder = config.encoder, config.decoder
+    scores = sum((config.num_visible(name) + config.cls_token) ** 2 for name in config.sensors)
+    again = encoder.depth * encoder.dim * scores
+    again += len(passes) * decoder.depth * decoder.dim * (config.num_patches + config.cls_token) ** 2
+    return 3 * forward - sum(cost.patches for cost in encoding) + again
+
+
 def dense_twin(config: ModelConfig) -> ModelConfig:
     """The same model with dense feed-forward layers."""
     return config.model_copy(update={"encoder": config.encoder.model_copy(update={"moe": None})})

@@ -15,3 +15,7 @@ class DataError(ModelError):
 
 class CheckpointError(ModelError):
     """A checkpoint is missing, damaged, or of another architecture."""
+
+
+class TrainingError(ModelError):
+    """A training run cannot go on."""

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,9 +13,8 @@ from csmoe_model.config import visible_patches
 Correspondence = Literal["independent", "identical", "disjoint"]
 
 
-@dataclass(frozen=True, slots=True)
-class Mask:
-    """A choice of hidden patches for a batch."""
+class Mask(NamedTuple):
+    """A choice of hidden patches for a batch; a tuple, for those who wrap models look into what goes into them."""
 
     visible: Tensor
     """(B, v) Positions of the visible patches in row-major order, ascending."""

@@ -11,23 +11,29 @@ Shapes: B images, C bands, H = W = image_px, L patches, v visible ones, D width,
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import combinations, product
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from csmoe_model.config import ModelConfig
 from csmoe_model.errors import DataError
+from csmoe_model.nn.across import Across
 from csmoe_model.nn.decoder import Decoders
 from csmoe_model.nn.encoder import Encoder, Features
-from csmoe_model.nn.losses import contrastive_loss, discrepancy_loss, reconstruction_loss
+from csmoe_model.nn.losses import (
+    contrastive_loss,
+    discrepancy_loss,
+    patch_errors,
+    patch_statistics,
+    reconstruction_loss,
+)
 from csmoe_model.nn.masking import Mask
 
 
-@dataclass(frozen=True, slots=True)
-class Objective:
-    """The losses of a batch."""
+class Objective(NamedTuple):
+    """The losses of a batch; a tuple, for those who wrap models look into what comes out of them."""
 
     total: Tensor
     terms: dict[str, Tensor]
@@ -36,6 +42,8 @@ class Objective:
     """Pooled features (B, D) of the masked images, by sensor."""
     pixels: dict[tuple[str, str], Tensor]
     """(source, target) -> predicted pixels (B, L, P)."""
+    errors: Tensor
+    """(B,) Mean squared error of each place over all reconstructions, without gradient: which one is out of the way."""
 
 
 class CSMoE(nn.Module):
@@ -46,6 +54,7 @@ class CSMoE(nn.Module):
         self.config = config
         self.encoder = Encoder(config)
         self.decoders = Decoders(config)
+        self.across = Across()
         self.apply(_initialise)
         for token in (name for name in self.state_dict() if name.endswith((".cls", ".mask_token"))):
             nn.init.normal_(self.get_parameter(token), std=0.02)
@@ -65,30 +74,31 @@ class CSMoE(nn.Module):
             valid: (B, H, W) or (B, C, H, W) True where a pixel counts, by sensor; a place where nothing of a sensor is
                 valid lacks that sensor, and takes no part in its terms. Default: all.
         """
-        valid = valid or {}
-        seen = {name: self.encoder(name, pixels, masks[name].visible) for name, pixels in images.items()}
-        pixels = {}
-        terms = {}
-        present = {name: self._present(name, valid.get(name), len(x)) for name, x in images.items()}
+        loss, valid = self.config.loss, valid or {}
+        seen = {name: self.encoder(name, x, masks[name].visible) for name, x in images.items()}
+        valid_patches = {name: self._valid_patches(name, x, valid.get(name)) for name, x in images.items()}
+        targets = {name: self._target(images[name], valid_patches[name]) for name in images}
+        present = {name: patches.flatten(1).any(dim=1) for name, patches in valid_patches.items()}
+        pixels, terms = {}, {}
+        places: list[tuple[Tensor, Tensor]] = []
         for source, target in product(images, images):
-            kind, weight = ("umr", self.config.loss.umr) if source == target else ("cmr", self.config.loss.cmr)
-            if weight:
-                pixels[source, target] = self.decoders(seen[source], masks[source], target)
-                scored = self._scored(target, images[target], valid.get(target), masks[source].hidden)
-                scored = scored & present[source].to(scored.device)[:, None, None]
-                label = f"umr/{source}" if kind == "umr" else f"cmr/{source}>{target}"
-                terms[label] = reconstruction_loss(pixels[source, target], self._target(images[target]), scored)
+            if not (loss.umr if source == target else loss.cmr):
+                continue
+            pixels[source, target] = self.decoders(seen[source], masks[source], target)
+            scored = valid_patches[target] & masks[source].hidden[..., None] & present[source][:, None, None]
+            errors, counted = patch_errors(pixels[source, target], targets[target], scored)
+            label = f"umr/{source}" if source == target else f"cmr/{source}>{target}"
+            terms[label] = reconstruction_loss(errors, counted, self.across)
+            places.append((errors.detach().sum(1), counted.sum(1)))
         for one, other in combinations(images, 2):
-            both = present[one] & present[other]
-            pair = seen[one].pooled[both], seen[other].pooled[both]
-            if self.config.loss.mim:
-                terms[f"mim/{one},{other}"] = self._contrast(*pair)
-            if self.config.loss.mde:
-                terms[f"mde/{one},{other}"] = discrepancy_loss(*pair)
-        total = torch.stack(
-            [getattr(self.config.loss, name.split("/")[0]) * term for name, term in terms.items()]
-        ).sum()
-        return Objective(total, terms, {name: features.pooled for name, features in seen.items()}, pixels)
+            pair, both = (seen[one].pooled, seen[other].pooled), present[one] & present[other]
+            if loss.mim:
+                terms[f"mim/{one},{other}"] = contrastive_loss(*pair, loss.temperature, both, self.across)
+            if loss.mde:
+                terms[f"mde/{one},{other}"] = discrepancy_loss(*pair, both, self.across)
+        total = torch.stack([getattr(loss, name.split("/")[0]) * term for name, term in terms.items()]).sum()
+        pooled = {name: features.pooled for name, features in seen.items()}
+        return Objective(total, terms, pooled, pixels, _place_errors(places, pooled))
 
     def patchify(self, images: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, L, P), a patch's pixels as rows, columns, bands."""
@@ -107,30 +117,29 @@ class CSMoE(nn.Module):
         x = patches.view(len(patches), grid, grid, p, p, -1)
         return x.permute(0, 5, 1, 3, 2, 4).reshape(len(patches), -1, grid * p, grid * p)
 
-    def _contrast(self, one: Tensor, other: Tensor) -> Tensor:
-        """MIM; overridden by gathering over processes in training."""
-        if len(one) < 2:
-            return one.sum() * 0.0  # a single place has nothing to be told from
-        return contrastive_loss(one, other, self.config.loss.temperature)
-
-    def _present(self, name: str, valid: Tensor | None, batch: int) -> Tensor:
-        if valid is None:
-            return torch.ones(batch, dtype=torch.bool, device=next(self.parameters()).device)
-        return valid.flatten(1).any(dim=1)
-
-    def _scored(self, name: str, images: Tensor, valid: Tensor | None, hidden: Tensor) -> Tensor:
+    def _valid_patches(self, name: str, images: Tensor, valid: Tensor | None) -> Tensor:
+        """(B, L, P) True where a pixel counts."""
         if valid is None:
             pixels = self.config.patch_px**2 * self.config.sensors[name].num_bands
-            return hidden[..., None].expand(-1, -1, pixels)
-        whole = valid[:, None].expand_as(images) if valid.dim() == 3 else valid
-        return self.patchify(whole) & hidden[..., None]
+            return images.new_ones(1, 1, 1, dtype=torch.bool).expand(len(images), self.config.num_patches, pixels)
+        return self.patchify(valid[:, None].expand_as(images) if valid.dim() == 3 else valid)
 
-    def _target(self, images: Tensor) -> Tensor:
+    def _target(self, images: Tensor, valid: Tensor) -> Tensor:
+        """(B, L, P) What decoders should give."""
         patches = self.patchify(images)
         if not self.config.loss.normalise_patches:
             return patches
-        mean, variance = patches.mean(-1, keepdim=True), patches.var(-1, keepdim=True)
-        return (patches - mean) / (variance + 1e-6).sqrt()
+        mean, std = patch_statistics(patches, valid)
+        return (patches - mean) / std
+
+
+def _place_errors(parts: list[tuple[Tensor, Tensor]], pooled: Mapping[str, Tensor]) -> Tensor:
+    """(B,) Mean error over the counted patches of all terms; not finite where features are not."""
+    sound = torch.stack([features.detach().sum(1) for features in pooled.values()]).sum(0) * 0.0
+    if not parts:
+        return sound
+    errors, counted = (torch.stack(values).sum(0) for values in zip(*parts, strict=True))
+    return errors / counted.clamp(min=1) + sound
 
 
 def _initialise(module: nn.Module) -> None:

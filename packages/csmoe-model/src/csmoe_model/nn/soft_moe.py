@@ -32,7 +32,7 @@ class Router(nn.Module):
     def __init__(self, dim: int, num_experts: int, slots_per_expert: int) -> None:
         super().__init__()
         self.phi = nn.Parameter(torch.empty(dim, num_experts, slots_per_expert))
-        self.scale = nn.Parameter(torch.ones(()))
+        self.scale = nn.Parameter(torch.ones(1))
         nn.init.trunc_normal_(self.phi, std=dim**-0.5)  # LeCun
 
     def forward(self, x: Tensor, slots: int | None = None) -> Routing:

@@ -77,6 +77,22 @@ LAYOUTS = {
         missing=((1, None), (2, None), (3, 2), (4, 3), (1, None)),
         frame_km=(111.0, 118.0),
     ),
+    "medium": SceneLayout(
+        name="medium",
+        pixel_m=100,
+        climates=tuple((south, south + 4) for south in range(-54, 70, 4)),
+        sentinel2=(
+            Pass(day=11, orbit=0, cloud=0.02),
+            Pass(day=194, orbit=1, cloud=0.1),
+            Pass(day=206, orbit=0, platform="B", cloud=0.05),
+        ),
+        sentinel1=(
+            Pass(day=8, orbit=0),
+            Pass(day=203, orbit=1),
+        ),
+        missing=(),
+        frame_km=(111.0, 118.0),
+    ),
     "tiny": SceneLayout(
         name="tiny",
         pixel_m=300,

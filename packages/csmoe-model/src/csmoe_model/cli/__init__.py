@@ -1,0 +1,43 @@
+"""The commands. Thin: options become a configuration, the work is in the packages beside; modules are imported late."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from csmoe_model.cli.convert import convert
+from csmoe_model.cli.pretrain import pretrain
+from csmoe_model.cli.profile import profile
+from csmoe_model.cli.stats import stats
+from csmoe_model.errors import ModelError
+
+app = typer.Typer(
+    name="csmoe-train",
+    help="Compact cross-sensor models: pre-training, and what they cost.",
+    epilog="Add --debug to any command for the full traceback of an error.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+for command in (pretrain, stats, profile, convert):
+    app.command()(command)
+
+
+def main() -> None:
+    """Runs a command; our own errors become one line and exit code 1."""
+    debug = "--debug" in sys.argv
+    if debug:
+        sys.argv.remove("--debug")
+    try:
+        app()
+    except ModelError as error:
+        if debug:
+            raise
+        typer.echo(f"error: {error}", err=True)
+        raise SystemExit(1) from None
+    except KeyboardInterrupt:
+        typer.echo("stopped", err=True)
+        raise SystemExit(130) from None

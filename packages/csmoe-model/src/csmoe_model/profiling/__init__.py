@@ -1,0 +1,1 @@
+"""What models cost: counted from their configuration, counted by torch, and measured."""

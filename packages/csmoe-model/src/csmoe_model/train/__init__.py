@@ -1,0 +1,1 @@
+"""Training: setup, fit, checkpoints, guards, probes, diagnostics."""
