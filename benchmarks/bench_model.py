@@ -56,10 +56,9 @@ def installed():
 
 
 @torch.no_grad()
-def public_layers(ours, dim, slots, hidden):
-    """The public layers with our weights."""
+def public_layers(found, ours, dim, slots, hidden):
+    """The public layers that were found, with our weights."""
     phi, experts, layers = ours.router.phi, ours.experts, {}
-    found = installed()
     if module := found.get("soft_moe_pytorch"):
         layer = module.SoftMoE(dim, num_experts=NUM_EXPERTS, num_slots=slots, expert_mult=hidden / dim)
         layer.slot_embeds.copy_(phi.permute(1, 2, 0))
@@ -111,6 +110,7 @@ def training_of(layer, x, autocast):
 
 
 def bench_layers(options, autocast):
+    found = installed()
     print(
         f"\nSoft MoE layer, {NUM_EXPERTS} experts {4 * WIDTH:g} d wide, {options.images} images; dense: the usual layer"
     )
@@ -121,7 +121,7 @@ def bench_layers(options, autocast):
         for tokens, slots in ((64, 4), (256, 8)):
             hidden = int(dim * 4 * WIDTH)
             ours = SoftMoE(dim, NUM_EXPERTS, slots, hidden)
-            layers = {"ours": ours, **public_layers(ours, dim, slots, hidden), "dense": Mlp(dim, 4 * dim)}
+            layers = {"ours": ours, **public_layers(found, ours, dim, slots, hidden), "dense": Mlp(dim, 4 * dim)}
             layers = {name: layer.to(options.device) for name, layer in layers.items()}
             x = torch.randn(options.images, tokens, dim, device=options.device)
             with torch.no_grad():

@@ -187,6 +187,13 @@ def test_contrast_equals_a_plain_loop():
     assert discrepancy_loss(one, -one) == pytest.approx(2, abs=1e-6)
 
 
+def test_the_contrast_is_the_same_under_autocast():
+    one, other = (torch.randn(6, 32, generator=torch.Generator().manual_seed(k)) for k in range(2))
+    plain = contrastive_loss(one, other, 0.1)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert contrastive_loss(one, other, 0.1) == plain
+
+
 def test_places_without_a_sensor_take_no_part_in_its_terms():
     config = small()
     model, images, masks = built(config), images_of(config, batch=4), masks_of(config, batch=4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import typer
@@ -28,6 +29,8 @@ for command in (pretrain, stats, profile, convert):
 
 def main() -> None:
     """Runs a command; our own errors become one line and exit code 1."""
+    # Threads that wait by spinning take the cores from those that have work, wherever something else runs besides.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     debug = "--debug" in sys.argv
     if debug:
         sys.argv.remove("--debug")

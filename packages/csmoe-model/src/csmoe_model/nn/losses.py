@@ -17,7 +17,8 @@ def patch_errors(predicted: Tensor, target: Tensor, scored: Tensor) -> tuple[Ten
         target: (B, L, P) Standardised pixels.
         scored: (B, L, P) True where a pixel is valid and its patch hidden.
     """
-    error = (predicted.float() - target.float()).square().masked_fill(~scored, 0.0)
+    error = functional.mse_loss(predicted.float(), target.float(), reduction="none")
+    error = torch.where(scored, error, 0.0)
     pixels = scored.sum(-1)
     return error.sum(-1) / pixels.clamp(min=1), pixels > 0
 
@@ -56,7 +57,8 @@ def contrastive_loss(
     features = functional.normalize(torch.cat([one, other]), dim=1)
     here = here.repeat(2)
     itself = torch.eye(len(features), dtype=torch.bool, device=features.device)
-    logits = (features @ features.T / temperature).masked_fill(itself | ~here, float("-inf"))
+    with torch.autocast(features.device.type, enabled=False):  # which would take the cosines to half precision
+        logits = (features @ features.T / temperature).masked_fill(itself | ~here, float("-inf"))
     positive = torch.arange(len(features), device=features.device).roll(len(one))
     # Rows of absent places hold nothing but -inf, whose gradient is NaN: they become zeros, and count nothing.
     losses = functional.cross_entropy(logits.masked_fill(~here[:, None], 0.0), positive, reduction="none")

@@ -38,9 +38,10 @@ class Router(nn.Module):
     def forward(self, x: Tensor, slots: int | None = None) -> Routing:
         """Routing of tokens (B, m, d) through the first `slots` slots of every expert (None: all)."""
         with torch.autocast(x.device.type, enabled=False):
-            phi = self.phi[:, :, :slots].flatten(1).float()
-            tokens = functional.normalize(x.float(), dim=-1, eps=1e-6)
-            logits = tokens @ (self.scale.float() * functional.normalize(phi, dim=0, eps=1e-6))
+            phi = functional.normalize(self.phi[:, :, :slots].flatten(1).float(), dim=0, eps=1e-6)
+            tokens = x.float()
+            length = torch.linalg.vector_norm(tokens, dim=-1, keepdim=True).clamp(min=1e-6)
+            logits = (tokens @ phi) * (self.scale.float() / length)  # fewer numbers to divide than tokens have
             return Routing(logits.softmax(dim=1), logits.softmax(dim=2))
 
 
@@ -84,15 +85,11 @@ class SoftMoE(nn.Module):
         self.experts = Experts(dim, num_experts, hidden)
         self.slots: int | None = None
         """Slots an expert uses at inference; None: all. Fewer cost less and are less exact."""
-        self.observe: list[Routing] | None = None
-        """Where routings are kept for diagnostics; None: nowhere."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, m, d) -> (B, m, d)."""
         batch, _, dim = x.shape
         routing = self.router(x, self.slots)
-        if self.observe is not None:
-            self.observe.append(Routing(routing.dispatch.detach(), routing.combine.detach()))
         # (B, s, m) @ (B, m, d) -> (B, s, d) -> experts first: (n, B p, d)
         slots = routing.dispatch.to(x.dtype).transpose(1, 2) @ x
         slots = slots.view(batch, self.num_experts, -1, dim).transpose(0, 1).reshape(self.num_experts, -1, dim)
