@@ -178,9 +178,10 @@ def test_inside_counts_the_centres_of_a_clipped_outline(west, south, width, heig
     np.testing.assert_array_equal(inside, expected)
 
 
-def test_the_small_layout_has_land_of_different_climates():
-    granules = choose_granules(planet(0), LAYOUTS["small"].climates, SIZES["small"].boxes)
-    assert len(granules) >= 6
+@pytest.mark.parametrize(("name", "least"), [("small", 6), ("medium", 20)])
+def test_layouts_have_land_of_different_climates(name, least):
+    granules = choose_granules(planet(0), LAYOUTS[name].climates, SIZES["small"].boxes)
+    assert len(granules) >= least
     assert {granule.epsg > 32700 for granule in granules} == {True, False}
     boxes = shapely.union_all([shapely.box(*box) for box in SIZES["small"].boxes]).buffer(0.001)
     for granule in granules:

@@ -18,6 +18,9 @@ def earth(
     ] = "small",
     seed: Annotated[int, typer.Option(help="Which Earth.")] = 0,
     scenes: Annotated[bool, typer.Option(help="Sentinel-1 and Sentinel-2 scenes of some places too.")] = True,
+    scene_set: Annotated[
+        Literal["small", "medium"], typer.Option(help="Scenes of six places, or of four times as many.")
+    ] = "small",
     quiet: Quiet = False,
 ) -> None:
     """Write a synthetic Earth: land cover, climate, elevation, Sentinel scenes; COGs with a STAC catalogue."""
@@ -27,7 +30,7 @@ def earth(
     earth = write_earth(out, size, seed, progress)
     typer.echo(f"synthetic Earth in {earth.root}")
     if scenes:
-        written = write_scenes(earth, "small", progress)
+        written = write_scenes(earth, scene_set, progress)
         typer.echo(f"{written.num_scenes} Sentinel scenes in {written.catalog}, of {written.region}")
 
 

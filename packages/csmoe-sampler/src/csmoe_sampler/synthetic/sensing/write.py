@@ -56,8 +56,8 @@ def write_scenes(earth: Earth, layout: str | SceneLayout = "small", progress: Pr
 
     Args:
         earth: From `write_earth`; its catalogue gets two more collections.
-        layout: `small` (six granules, pixels of 100 m) or `tiny` (two, of 300 m), or one of your own. The same
-            layout and Earth give the same files to the byte.
+        layout: `small` (six granules, pixels of 100 m), `medium` (four times as many) or `tiny` (two, of 300 m), or
+            one of your own. The same layout and Earth give the same files to the byte.
         progress: Told of every scene.
 
     Raises:
