@@ -239,8 +239,9 @@ def test_costs_are_those_that_torch_counts(name):
     assert counter.get_total_flops() / 2 == pytest.approx(encoder_cost(config, "s2").macs, rel=0.01)
 
 
-def test_costs_of_a_decoder_pass_are_those_that_torch_counts():
-    config = small()
+@pytest.mark.parametrize("moe", [None, MoEConfig(blocks=(0,), experts=3, slots_per_expert=2, width=0.5)])
+def test_costs_of_a_decoder_pass_are_those_that_torch_counts(moe):
+    config = small(decoder=DecoderConfig(dim=32, heads=2, depth=2, moe=moe))
     model, images, masks = built(config), images_of(config, batch=1), masks_of(config, batch=1)
     with torch.no_grad():
         seen = model.encoder("s2", images["s2"], masks["s2"].visible)
@@ -285,6 +286,8 @@ def test_bad_sections():
         EncoderConfig(dim=50, heads=3)
     with pytest.raises(ValidationError, match="blocks outside 0 to 11"):
         EncoderConfig(moe=MoEConfig(blocks=(3, 12)))
+    with pytest.raises(ValueError, match="decoder.moe.blocks .* outside 0 to 1"):
+        DecoderConfig(depth=2, moe=MoEConfig(blocks=(2,)))
     with pytest.raises(ValidationError, match="nothing would be learned"):
         LossConfig(umr=0, cmr=0, mim=0)
     with pytest.raises(ValidationError, match="std has 1 values for 2 bands"):

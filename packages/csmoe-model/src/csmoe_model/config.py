@@ -24,14 +24,24 @@ def visible_patches(num_patches: int, ratio: float) -> int:
 
 
 class MoEConfig(Section):
-    """Soft mixture-of-experts in place of the feed-forward layers of some encoder blocks."""
+    """Soft mixture-of-experts in place of the feed-forward layers of some blocks."""
 
     blocks: tuple[int, ...] | Literal["all"] = "all"
-    """Which of the encoder's blocks, sensor-specific ones first, counted from 0."""
+    """Which blocks, counted from 0; of an encoder the sensor-specific ones come first."""
     experts: Positive = 4
     slots_per_expert: Positive = 8
     width: Annotated[float, Field(gt=0)] = 1.0
     """Hidden width of an expert, relative to that of the dense layer."""
+
+    def at(self, block: int) -> bool:
+        """Whether a block has one."""
+        return self.blocks == "all" or block in self.blocks
+
+    def outside(self, depth: int) -> str:
+        """What is wrong with `blocks` in a stack of `depth` blocks; empty: nothing."""
+        if self.blocks == "all" or all(0 <= k < depth for k in self.blocks):
+            return ""
+        return f"moe.blocks {self.blocks} name blocks outside 0 to {depth - 1}"
 
 
 class EncoderConfig(Section):
@@ -60,8 +70,8 @@ class EncoderConfig(Section):
             raise ValueError(f"encoder.dim {self.dim} must be a multiple of 4 and of encoder.heads {self.heads}")
         if not self.depth:
             raise ValueError("the encoder has no blocks: give specific_depth or shared_depth")
-        if self.moe and self.moe.blocks != "all" and not all(0 <= k < self.depth for k in self.moe.blocks):
-            raise ValueError(f"encoder.moe.blocks {self.moe.blocks} name blocks outside 0 to {self.depth - 1}")
+        if self.moe and (problem := self.moe.outside(self.depth)):
+            raise ValueError(f"encoder.{problem}")
         return self
 
 
@@ -72,6 +82,8 @@ class DecoderConfig(Section):
     heads: Positive = 16
     depth: Positive = 8
     mlp_ratio: Annotated[float, Field(gt=0)] = 4.0
+    moe: MoEConfig | None = None
+    """Mixtures in decoders: cheaper training, no difference to what inference costs."""
     separate: bool = True
     """A decoder for each target sensor; otherwise one with a head for each."""
 
@@ -79,6 +91,8 @@ class DecoderConfig(Section):
     def _shapes_fit(self) -> DecoderConfig:
         if self.dim % self.heads or self.dim % 4:
             raise ValueError(f"decoder.dim {self.dim} must be a multiple of 4 and of decoder.heads {self.heads}")
+        if self.moe and (problem := self.moe.outside(self.depth)):
+            raise ValueError(f"decoder.{problem}")
         return self
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from csmoe_model.config import EncoderConfig, ModelConfig
+from csmoe_model.config import DecoderConfig, EncoderConfig, ModelConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,11 +26,9 @@ class Cost:
         return self.patches + self.attention + self.ffn
 
 
-def moe_blocks(config: EncoderConfig) -> int:
-    """Number of blocks on the path of a sensor with Soft mixture-of-experts."""
-    if config.moe is None:
-        return 0
-    return config.depth if config.moe.blocks == "all" else len(set(config.moe.blocks))
+def moe_blocks(config: EncoderConfig | DecoderConfig) -> int:
+    """Number of blocks with Soft mixture-of-experts on the path of a sensor."""
+    return sum(config.moe.at(k) for k in range(config.depth)) if config.moe else 0
 
 
 def attention_macs(tokens: int, dim: int) -> int:
@@ -48,6 +46,16 @@ def soft_moe_macs(tokens: int, dim: int, hidden: int, slots: int) -> int:
     return 3 * tokens * slots * dim + 2 * slots * dim * hidden
 
 
+def ffn_macs(config: EncoderConfig | DecoderConfig, tokens: int, slots: int | None = None) -> int:
+    """The feed-forward layers, dense and mixed, of all blocks; `slots` as for `encoder_cost`."""
+    hidden, sparse = int(config.dim * config.mlp_ratio), moe_blocks(config)
+    macs = (config.depth - sparse) * dense_macs(tokens, config.dim, hidden)
+    if config.moe:
+        used = min(slots or config.moe.slots_per_expert, config.moe.slots_per_expert) * config.moe.experts
+        macs += sparse * soft_moe_macs(tokens, config.dim, max(1, round(hidden * config.moe.width)), used)
+    return macs
+
+
 def encoder_cost(config: ModelConfig, sensor: str, *, patches: int | None = None, slots: int | None = None) -> Cost:
     """The cost of one image of a sensor through the encoder.
 
@@ -60,16 +68,10 @@ def encoder_cost(config: ModelConfig, sensor: str, *, patches: int | None = None
     own = config.encoder
     seen = config.num_patches if patches is None else patches
     tokens = seen + config.cls_token
-    hidden = int(own.dim * own.mlp_ratio)
-    sparse = moe_blocks(own)
-    ffn = (own.depth - sparse) * dense_macs(tokens, own.dim, hidden)
-    if own.moe:
-        used = min(slots or own.moe.slots_per_expert, own.moe.slots_per_expert) * own.moe.experts
-        ffn += sparse * soft_moe_macs(tokens, own.dim, max(1, round(hidden * own.moe.width)), used)
     return Cost(
         patches=config.num_patches * config.patch_px**2 * config.sensors[sensor].num_bands * own.dim,
         attention=own.depth * attention_macs(tokens, own.dim),
-        ffn=ffn,
+        ffn=ffn_macs(own, tokens, slots),
     )
 
 
@@ -78,9 +80,9 @@ def decoder_macs(config: ModelConfig, source: str, target: str) -> int:
     own = config.decoder
     seen = config.num_visible(source) + config.cls_token
     tokens = config.num_patches + config.cls_token
-    block = attention_macs(tokens, own.dim) + dense_macs(tokens, own.dim, int(own.dim * own.mlp_ratio))
+    blocks = own.depth * attention_macs(tokens, own.dim) + ffn_macs(own, tokens)
     head = config.num_patches * own.dim * config.patch_px**2 * config.sensors[target].num_bands
-    return seen * config.encoder.dim * own.dim + own.depth * block + head
+    return seen * config.encoder.dim * own.dim + blocks + head
 
 
 def decoder_passes(config: ModelConfig) -> tuple[tuple[str, str], ...]:
@@ -111,7 +113,8 @@ def training_macs(config: ModelConfig) -> int:
 
 def dense_twin(config: ModelConfig) -> ModelConfig:
     """The same model with dense feed-forward layers."""
-    return config.model_copy(update={"encoder": config.encoder.model_copy(update={"moe": None})})
+    parts = {name: getattr(config, name).model_copy(update={"moe": None}) for name in ("encoder", "decoder")}
+    return config.model_copy(update=parts)
 
 
 def slimmed(config: ModelConfig, share: float) -> ModelConfig:

@@ -22,7 +22,12 @@ class Decoder(nn.Module):
         self.mask_token = nn.Parameter(torch.zeros(1, 1, own.dim))
         self.positions: Tensor
         self.register_buffer("positions", sine_cosine_positions(config.grid, config.grid, own.dim), persistent=False)
-        self.blocks = nn.ModuleList(Block(own.dim, own.heads, own.mlp_ratio, eps=DECODER_EPS) for _ in range(own.depth))
+        self.blocks = nn.ModuleList(
+            Block(
+                own.dim, own.heads, own.mlp_ratio, moe=own.moe if own.moe and own.moe.at(k) else None, eps=DECODER_EPS
+            )
+            for k in range(own.depth)
+        )
         self.norm = nn.LayerNorm(own.dim, eps=DECODER_EPS)
         pixels = config.patch_px**2
         self.heads = nn.ModuleDict(

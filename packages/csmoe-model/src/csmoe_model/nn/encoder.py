@@ -110,11 +110,13 @@ def _norm(dim: int) -> nn.LayerNorm:
 
 def _stack(config: EncoderConfig, places: range, drops: Sequence[float]) -> nn.ModuleList:
     """Blocks at `places` of the path of a sensor."""
-
-    def moe_at(k: int) -> bool:
-        return config.moe is not None and (config.moe.blocks == "all" or k in config.moe.blocks)
-
     return nn.ModuleList(
-        Block(config.dim, config.heads, config.mlp_ratio, moe=config.moe if moe_at(k) else None, drop_path=drops[k])
+        Block(
+            config.dim,
+            config.heads,
+            config.mlp_ratio,
+            moe=config.moe if config.moe and config.moe.at(k) else None,
+            drop_path=drops[k],
+        )
         for k in places
     )
