@@ -27,11 +27,13 @@ from csmoe_model.train.run import pretrain
 SETTINGS: dict[str, MoEConfig | None] = {
     "dense": None,
     "4 x 4, half": MoEConfig(experts=4, slots_per_expert=4, width=0.5),
+    "4 x 4, half, scale 8": MoEConfig(experts=4, slots_per_expert=4, width=0.5, scale=8.0),
+    "4 x 4, half, scale 16": MoEConfig(experts=4, slots_per_expert=4, width=0.5, scale=16.0),
     "4 x 2, half": MoEConfig(experts=4, slots_per_expert=2, width=0.5),
     "4 x 8, half": MoEConfig(experts=4, slots_per_expert=8, width=0.5),
+    "8 x 2, half": MoEConfig(experts=8, slots_per_expert=2, width=0.5),
     "4 x 4, full": MoEConfig(experts=4, slots_per_expert=4, width=1.0),
     "4 x 4, quarter": MoEConfig(experts=4, slots_per_expert=4, width=0.25),
-    "8 x 2, half": MoEConfig(experts=8, slots_per_expert=2, width=0.5),
 }
 TERMS = ("umr/s1", "umr/s2", "cmr/s1>s2", "cmr/s2>s1", "mim/s1,s2")
 PROBES = ("knn/s1", "knn/s2", "retrieval/s1>s2", "retrieval/s2>s1")
@@ -46,7 +48,8 @@ def main() -> None:
     print(f"{arguments.preset}, {model.num_patches} tokens, {arguments.depth} blocks, {arguments.steps} steps of 32")
     print("setting | seed | encoder MACs / dense | ms a step | " + " | ".join((*TERMS, *PROBES)))
     for seed in arguments.seeds:
-        for name, moe in SETTINGS.items():
+        for name in arguments.only:
+            moe = SETTINGS[name]
             own = model.model_copy(update={"encoder": encoder.model_copy(update={"moe": moe}), "decoder": decoder})
             print(f"{name} | {seed} | {share(own):.2f} | " + " | ".join(trial(own, seed, arguments)), flush=True)
 
@@ -89,6 +92,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--image-px", type=int, default=112)
     parser.add_argument("--depth", type=int, default=6)
     parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--only", nargs="+", choices=SETTINGS, default=list(SETTINGS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     return parser.parse_args()
 

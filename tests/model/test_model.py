@@ -286,7 +286,7 @@ def test_bad_sections():
         EncoderConfig(dim=50, heads=3)
     with pytest.raises(ValidationError, match="blocks outside 0 to 11"):
         EncoderConfig(moe=MoEConfig(blocks=(3, 12)))
-    with pytest.raises(ValueError, match="decoder.moe.blocks .* outside 0 to 1"):
+    with pytest.raises(ValueError, match=r"decoder\.moe\.blocks .* outside 0 to 1"):
         DecoderConfig(depth=2, moe=MoEConfig(blocks=(2,)))
     with pytest.raises(ValidationError, match="nothing would be learned"):
         LossConfig(umr=0, cmr=0, mim=0)

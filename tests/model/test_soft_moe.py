@@ -134,3 +134,14 @@ def test_the_router_starts_mild():
     dispatch = moe.router(torch.randn(4, 49, 64)).dispatch
     assert dispatch.max() < 3 / 49
     assert float(moe.router.phi.detach().std()) == pytest.approx(1 / math.sqrt(64), rel=0.1)
+
+
+def test_the_scale_begins_where_it_is_told_and_sharpens_the_routing():
+    x = torch.randn(2, 9, 12, generator=torch.Generator().manual_seed(0))
+    sharpest = []
+    for scale in (1.0, 16.0):
+        torch.manual_seed(0)
+        moe = SoftMoE(12, 3, 2, 20, scale)
+        assert moe.router.scale.tolist() == [scale]
+        sharpest.append(moe.router(x).dispatch.max())
+    assert sharpest[0] < 0.3 < sharpest[1]

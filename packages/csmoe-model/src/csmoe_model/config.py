@@ -33,6 +33,9 @@ class MoEConfig(Section):
     width: Annotated[float, Field(gt=0)] = 1.0
     """Hidden width of an expert, relative to that of the dense layer."""
 
+    scale: Annotated[float, Field(gt=0)] = 1.0
+    """Of the router's cosines, at the start; it is learned. At 1 all tokens weigh nearly alike in all slots."""
+
     def at(self, block: int) -> bool:
         """Whether a block has one."""
         return self.blocks == "all" or block in self.blocks

@@ -20,9 +20,13 @@ PRESETS = tuple(f"{kind}-{size}-p{patch}" for kind in ("csmoe", "csmae") for siz
 
 
 def default_moe(num_patches: int) -> MoEConfig:
-    """Slots for an eighth of the tokens, at least sixteen, in four experts of half the dense width."""
+    """Slots for an eighth of the tokens, at least sixteen, in four experts of half the dense width.
+
+    Routers begin at scale 16, where the reference begins at 1: in short runs every term of the loss was lower (see
+    dev/LOG.md).
+    """
     slots = max(16, num_patches // 8)
-    return MoEConfig(experts=4, slots_per_expert=slots // 4, width=0.5)
+    return MoEConfig(experts=4, slots_per_expert=slots // 4, width=0.5, scale=16.0)
 
 
 def preset(name: str) -> ModelConfig:

@@ -36,7 +36,8 @@ class Block(nn.Module):
         if moe is None:
             self.mlp = Mlp(dim, hidden)
         else:
-            self.mlp = SoftMoE(dim, moe.experts, moe.slots_per_expert, max(1, round(hidden * moe.width)))
+            width = max(1, round(hidden * moe.width))
+            self.mlp = SoftMoE(dim, moe.experts, moe.slots_per_expert, width, moe.scale)
         self.drop_path = DropPath(drop_path) if drop_path else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:

@@ -29,10 +29,10 @@ class Router(nn.Module):
     bounded in wide models. The unit-length tokens serve the logits only; experts get mixes of the raw ones.
     """
 
-    def __init__(self, dim: int, num_experts: int, slots_per_expert: int) -> None:
+    def __init__(self, dim: int, num_experts: int, slots_per_expert: int, scale: float = 1.0) -> None:
         super().__init__()
         self.phi = nn.Parameter(torch.empty(dim, num_experts, slots_per_expert))
-        self.scale = nn.Parameter(torch.ones(1))
+        self.scale = nn.Parameter(torch.full((1,), scale))
         nn.init.trunc_normal_(self.phi, std=dim**-0.5)  # LeCun
 
     def forward(self, x: Tensor, slots: int | None = None) -> Routing:
@@ -75,13 +75,14 @@ class SoftMoE(nn.Module):
         num_experts: n.
         slots_per_expert: p.
         hidden: h.
+        scale: Of the router's cosines, at the start.
     """
 
-    def __init__(self, dim: int, num_experts: int, slots_per_expert: int, hidden: int) -> None:
+    def __init__(self, dim: int, num_experts: int, slots_per_expert: int, hidden: int, scale: float = 1.0) -> None:
         super().__init__()
         self.num_experts = num_experts
         self.slots_per_expert = slots_per_expert
-        self.router = Router(dim, num_experts, slots_per_expert)
+        self.router = Router(dim, num_experts, slots_per_expert, scale)
         self.experts = Experts(dim, num_experts, hidden)
         self.slots: int | None = None
         """Slots an expert uses at inference; None: all. Fewer cost less and are less exact."""
