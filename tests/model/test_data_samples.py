@@ -240,7 +240,8 @@ def test_an_error_arrives_as_our_own_in_its_place(written, tmp_path, workers):
 
 def test_a_killed_worker_is_an_error_of_ours_and_forgetting_ends_the_others(written):
     batches = open_loader(samples_of(written), ORDER, Place(), rank=0, world=1, workers=2, pin=False)
-    next(batches)
+    for _ in range(2):  # one of each worker, which has then started
+        next(batches)
     children = multiprocessing.active_children()
     assert len(children) == 2
     for child in children:
