@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -47,9 +48,9 @@ class Loaded:
     rows: Rows
     fingerprint: str
     """Of the training rows and their store."""
-    probe: Probe | None
-    shown: tuple[Batch, list[str]] | None
-    notes: list[str]
+    probe: Probe | None = None
+    shown: tuple[Batch, list[str]] | None = None
+    notes: Sequence[str] = ()
 
 
 def check_folder(config: TrainConfig, inputs: Inputs) -> None:
@@ -91,8 +92,8 @@ def differences(before: TrainConfig, now: TrainConfig) -> list[str]:
     ]
 
 
-def load_inputs(config: TrainConfig, inputs: Inputs, processes: int) -> Loaded:
-    """Manifest and chips as samples in order, and places held out.
+def load_inputs(config: TrainConfig, inputs: Inputs, processes: int, *, main: bool) -> Loaded:
+    """Manifest and chips as samples in order; for the main process places held out and notes as well.
 
     Raises:
         DataError: They are not usable, do not belong together, or are too few.
@@ -111,23 +112,21 @@ def load_inputs(config: TrainConfig, inputs: Inputs, processes: int) -> Loaded:
     weights = rows.weight if config.data.weighted else None
     samples = ChipSamples(store, rows, config.model, config.seed, config.data.crop_scale)
     order = SampleOrder(num_rows=len(rows), batch=part, seed=config.seed, weights=weights)
-    notes = _size_notes(store, config)
-    held_out = everything.of_split(config.data.held_out)
+    loaded = Loaded(samples=samples, order=order, rows=rows, fingerprint=_fingerprint(rows, store))
+    return _with_probe(loaded, config, store, everything.of_split(config.data.held_out)) if main else loaded
+
+
+def _with_probe(loaded: Loaded, config: TrainConfig, store: ChipStore, held_out: Rows) -> Loaded:
+    """With places to look at, and notes on what looks wrong."""
     probe, shown = None, None
+    notes = _size_notes(store, config)
     if config.probe_every and len(held_out) > 1:
-        probe, shown = _probe_of(config, store, rows, held_out)
+        probe, shown = _probe_of(config, store, loaded.rows, held_out)
         notes += probe.caveats()
     elif config.probe_every:
         notes.append(f"split '{config.data.held_out}' has {len(held_out)} chips: there will be no probe")
-    return Loaded(
-        samples=samples,
-        order=order,
-        rows=rows,
-        fingerprint=_fingerprint(rows, store),
-        probe=probe,
-        shown=shown,
-        notes=[*notes, *_statistics_notes(_whole(config, store, _spread(rows, 64)), config)],
-    )
+    notes += _statistics_notes(_whole(config, store, _spread(loaded.rows, 64)), config)
+    return replace(loaded, probe=probe, shown=shown, notes=notes)
 
 
 def _probe_of(

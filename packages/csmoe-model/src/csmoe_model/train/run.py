@@ -81,7 +81,7 @@ def pretrain(config: TrainConfig, inputs: Inputs, fabric: Fabric, *, quiet: bool
 def setup(config: TrainConfig, inputs: Inputs, fabric: Fabric, *, quiet: bool = False) -> Run:
     """A run, new or continued; raises ModelError where something cannot be used."""
     check_folder(config, inputs)
-    loaded = load_inputs(config, inputs, fabric.world_size)
+    loaded = load_inputs(config, inputs, fabric.world_size, main=fabric.is_global_zero)
     torch.manual_seed(config.seed)
     model = CSMoE(config.model)
     model.encoder.checkpointing = config.checkpointing
@@ -109,8 +109,8 @@ def setup(config: TrainConfig, inputs: Inputs, fabric: Fabric, *, quiet: bool = 
         order=loaded.order,
         rows=loaded.rows,
         metrics=metrics,
-        probe=loaded.probe if fabric.is_global_zero else None,
-        shown=loaded.shown if fabric.is_global_zero else None,
+        probe=loaded.probe,
+        shown=loaded.shown,
     )
 
 
