@@ -238,7 +238,7 @@ def bench_official(options, autocast):
         narrow = official_config("sesd", dim=192, heads=3)
         config = narrow.model_copy(update={"decoder": DecoderConfig(dim=128, heads=4, depth=4)})
     mixed = config.model_copy(
-        update={"encoder": config.encoder.model_copy(update={"moe": default_moe(config.num_patches)})}
+        update={"encoder": config.encoder.model_copy(update={"moe": default_moe(dense_twin(config))})}
     )
     trials = {
         name: Trial(one, places, options.device, options.fabric_precision)

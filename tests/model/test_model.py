@@ -254,8 +254,11 @@ def test_costs_of_a_decoder_pass_are_those_that_torch_counts(moe):
 def test_presets_are_models_and_mixtures_cost_less_than_their_twins(name):
     config = preset(name)
     assert config.num_patches in (64, 196, 256, 784)
-    cost, twin = encoder_cost(config, "s2").macs, encoder_cost(dense_twin(config), "s2").macs
-    assert cost < 0.72 * twin if name.startswith("csmoe") else cost == twin
+    cost, twin = (sum(encoder_cost(one, s).macs for s in ("s1", "s2")) for one in (config, dense_twin(config)))
+    if name.startswith("csmoe"):  # attention alone is more than half of the two narrow models with the smallest patches
+        assert cost <= {"csmoe-tiny-p8": 0.66, "csmoe-small-p8": 0.54}.get(name, 0.5) * twin
+    else:
+        assert cost == twin
     control = slimmed(config, cost / twin)
     assert control.encoder.moe is None
     assert control.encoder.dim <= config.encoder.dim
