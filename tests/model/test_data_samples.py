@@ -21,7 +21,7 @@ from csmoe_model.data import workers as workers_module
 from csmoe_model.data.augment import draw_view, resize, turned
 from csmoe_model.data.manifest import read_rows
 from csmoe_model.data.order import Place, SampleOrder
-from csmoe_model.data.samples import ChipSamples, Key, collate, open_loader
+from csmoe_model.data.samples import Batch, ChipSamples, Key, open_loader
 from csmoe_model.data.store import ChipStore
 from csmoe_model.errors import DataError
 from csmoe_model.sensors import Sensor
@@ -32,6 +32,15 @@ SENSORS = {
     "s2": Sensor(bands=("B11", "B02", "B8A"), unit="DN", mean=(500.0, 700.0, 900.0), std=(100.0, 200.0, 300.0)),
 }
 ORDER = SampleOrder(num_rows=10, batch=4, seed=7)
+
+
+def collate(batches):
+    """Batches as one."""
+    parts = {
+        part: {name: torch.cat([getattr(one, part)[name] for one in batches]) for name in getattr(batches[0], part)}
+        for part in ("images", "valid", "noise")
+    }
+    return Batch(**parts, rows=torch.cat([one.rows for one in batches]))
 
 
 def model(image_px=16, patch_px=4):

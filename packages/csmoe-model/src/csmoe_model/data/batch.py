@@ -48,18 +48,6 @@ class Batch:
         return Batch(images=pinned(self.images), valid=pinned(self.valid), noise=pinned(self.noise), rows=self.rows)
 
 
-def collate(batches: Sequence[Batch]) -> Batch:
-    """Batches as one."""
-
-    def whole(part: str) -> dict[str, Tensor]:
-        return {
-            name: torch.cat([getattr(batch, part)[name] for batch in batches]) for name in getattr(batches[0], part)
-        }
-
-    rows = torch.cat([batch.rows for batch in batches])
-    return Batch(images=whole("images"), valid=whole("valid"), noise=whole("noise"), rows=rows)
-
-
 class BatchLayout:
     """Where the parts of a batch lie in one piece of memory: it is handed from process to process as a whole."""
 

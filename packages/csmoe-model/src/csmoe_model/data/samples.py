@@ -20,7 +20,6 @@ from csmoe_model.config import ModelConfig
 from csmoe_model.data.augment import centre_view, draw_view, resize, turned
 from csmoe_model.data.batch import Batch as Batch
 from csmoe_model.data.batch import BatchLayout
-from csmoe_model.data.batch import collate as collate
 from csmoe_model.data.manifest import Rows
 from csmoe_model.data.order import Place, SampleOrder
 from csmoe_model.data.store import ChipStore
