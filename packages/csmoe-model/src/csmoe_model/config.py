@@ -119,6 +119,8 @@ class LossConfig(Section):
     """Mutual information: contrast of the pooled features of places."""
     mde: Annotated[float, Field(ge=0)] = 0.0
     """Discrepancy: alignment of the pooled features without negatives."""
+    same: Annotated[float, Field(gt=0)] = 1.0
+    """Contrast of two views of each sensor's image, its visible and its hidden patches; only with retrieval heads."""
     temperature: Annotated[float, Field(gt=0)] = 0.5
     normalise_patches: bool = False
     """Targets are standardised within each patch."""
@@ -128,6 +130,17 @@ class LossConfig(Section):
         if not any((self.umr, self.cmr, self.mim, self.mde)):
             raise ValueError("all weights of the loss are 0: nothing would be learned")
         return self
+
+
+class HeadsConfig(Section):
+    """Two heads for search: one for images of the same sensor, one for those of another.
+
+    One space for both is a compromise. The heads learn in pre-training, the cross-sensor one from MIM and MDE, which
+    then run on it and not on the pooled features, the same-sensor one from a contrast that costs a second encoding.
+    """
+
+    dim: Positive = 256
+    hidden: Positive = 512
 
 
 class ModelConfig(Section):
@@ -141,6 +154,8 @@ class ModelConfig(Section):
     decoder: DecoderConfig = DecoderConfig()
     mask: MaskConfig = MaskConfig()
     loss: LossConfig = LossConfig()
+    retrieval: HeadsConfig | None = None
+    """None: pooled features serve every search."""
 
     @property
     def grid(self) -> int:
@@ -173,6 +188,19 @@ class ModelConfig(Section):
         hidden = [name for name in self.sensors if self.num_visible(name) < 1]
         if hidden and not problems:
             problems.append(f"mask ratio of {', '.join(hidden)} leaves no patch visible")
+        if self.retrieval and not problems:
+            problems.extend(self._unlearnable())
         if problems:
             raise ValueError("; ".join(problems))
         return self
+
+    def _unlearnable(self) -> list[str]:
+        """What keeps retrieval heads from learning."""
+        found = []
+        if len(self.sensors) < 2:
+            found.append("retrieval: heads need two sensors or more")
+        if not (self.loss.mim or self.loss.mde):
+            found.append("retrieval: the cross-sensor head learns from loss.mim or loss.mde, both are 0")
+        if whole := [name for name in self.sensors if self.num_visible(name) == self.num_patches]:
+            found.append(f"retrieval: nothing of {', '.join(whole)} is hidden, so that there is no second view")
+        return found

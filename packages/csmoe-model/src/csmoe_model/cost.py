@@ -100,12 +100,18 @@ def training_macs(config: ModelConfig) -> int:
 
     The way back is twice the way there, less the gradient of the images, which nobody needs, plus the scores of the
     attention once more, which fused attention recomputes. The contrast of a batch, 4 B d a place, is left out.
+    Retrieval heads ask for a second encoding, of the hidden patches.
     """
     passes = decoder_passes(config)
-    encoding = [encoder_cost(config, name, patches=config.num_visible(name)) for name in config.sensors]
+    seen = [(name, config.num_visible(name)) for name in config.sensors]
+    if config.retrieval:
+        seen += [(name, config.num_patches - config.num_visible(name)) for name in config.sensors]
+    encoding = [encoder_cost(config, name, patches=patches) for name, patches in seen]
     forward = sum(cost.macs for cost in encoding) + sum(decoder_macs(config, *one) for one in passes)
     encoder, decoder = config.encoder, config.decoder
-    scores = sum((config.num_visible(name) + config.cls_token) ** 2 for name in config.sensors)
+    if heads := config.retrieval:  # of each sensor two views in the same-sensor head, one in the other
+        forward += 3 * len(config.sensors) * heads.hidden * (encoder.dim + heads.dim)
+    scores = sum((patches + config.cls_token) ** 2 for _, patches in seen)
     again = encoder.depth * encoder.dim * scores
     again += len(passes) * decoder.depth * decoder.dim * (config.num_patches + config.cls_token) ** 2
     return 3 * forward - sum(cost.patches for cost in encoding) + again

@@ -46,7 +46,7 @@ class Tokeniser(nn.Module):
         tokens = self.patches(images) + self.positions
         if visible is not None:
             tokens = tokens.gather(1, visible[..., None].expand(-1, -1, tokens.shape[-1]))
-        return tokens if self.cls is None else torch.cat([self.cls.expand(len(tokens), -1, -1), tokens], dim=1)
+        return tokens if self.cls is None else torch.cat([self.cls.expand(tokens.shape[0], -1, -1), tokens], dim=1)
 
 
 class Encoder(nn.Module):

@@ -21,6 +21,12 @@ class Mask(NamedTuple):
     hidden: Tensor
     """(B, L) True where a patch is hidden."""
 
+    @property
+    def rest(self) -> Tensor:
+        """(B, L - v) Positions of the hidden patches, ascending: the other view of the image."""
+        num_hidden = self.hidden.shape[1] - self.visible.shape[1]
+        return self.hidden.byte().argsort(dim=1, descending=True, stable=True)[:, :num_hidden]
+
 
 def draw_masks(
     noise: Mapping[str, Tensor], ratios: Mapping[str, float], correspondence: Correspondence

@@ -3,7 +3,8 @@
     images -> visible tokens -> encoder -> { decoders -> hidden pixels of every sensor ; pooled features }
 
 The objective is UMR + CMR + MIM (+ MDE): every sensor reconstructs its own hidden patches and those of the others, and
-the pooled features of a place agree among sensors. With `encoder.moe = None` the same code is the dense CSMAE.
+the pooled features of a place agree among sensors. Where the model has retrieval heads, their features agree instead,
+among sensors and between two views of a sensor. With `encoder.moe = None` the same code is the dense CSMAE.
 
 Shapes: B images, C bands, H = W = image_px, L patches, v visible ones, D width, P = patch_px² C.
 """
@@ -30,6 +31,7 @@ from csmoe_model.nn.losses import (
     reconstruction_loss,
 )
 from csmoe_model.nn.masking import Mask
+from csmoe_model.nn.retrieval import RetrievalHeads, Role
 
 
 class Objective(NamedTuple):
@@ -37,7 +39,7 @@ class Objective(NamedTuple):
 
     total: Tensor
     terms: dict[str, Tensor]
-    """Unweighted: `umr/s1`, `cmr/s1>s2` (source > target), `mim/s1,s2`, `mde/s1,s2`."""
+    """Unweighted: `umr/s1`, `cmr/s1>s2` (source > target), `mim/s1,s2`, `mde/s1,s2`, `same/s1`."""
     features: dict[str, Tensor]
     """Pooled features (B, D) of the masked images, by sensor."""
     pixels: dict[tuple[str, str], Tensor]
@@ -54,6 +56,7 @@ class CSMoE(nn.Module):
         self.config = config
         self.encoder = Encoder(config)
         self.decoders = Decoders(config)
+        self.retrieval = RetrievalHeads(config.encoder.dim, config.retrieval) if config.retrieval else None
         self.across = Across()
         self.apply(_initialise)
         for token in (name for name in self.state_dict() if name.endswith((".cls", ".mask_token"))):
@@ -62,6 +65,10 @@ class CSMoE(nn.Module):
     def encode(self, images: Mapping[str, Tensor], layers: Sequence[int] = ()) -> dict[str, Features]:
         """Features of whole images, of any subset of the sensors; raises ConfigError for a sensor it does not have."""
         return {name: self.encoder(name, pixels, layers=layers) for name, pixels in images.items()}
+
+    def project(self, pooled: Tensor, role: Role) -> Tensor:
+        """Features to search with, made of pooled ones (B, D): those of a retrieval head, or themselves without one."""
+        return pooled if self.retrieval is None else self.retrieval(pooled, role)
 
     def forward(
         self, images: Mapping[str, Tensor], masks: Mapping[str, Mask], valid: Mapping[str, Tensor] | None = None
@@ -90,14 +97,20 @@ class CSMoE(nn.Module):
             label = f"umr/{source}" if source == target else f"cmr/{source}>{target}"
             terms[label] = reconstruction_loss(errors, counted, self.across)
             places.append((errors.detach().sum(1), counted.sum(1)))
-        for one, other in combinations(images, 2):
-            pair, both = (seen[one].pooled, seen[other].pooled), present[one] & present[other]
-            if loss.mim:
-                terms[f"mim/{one},{other}"] = contrastive_loss(*pair, loss.temperature, both, self.across)
-            if loss.mde:
-                terms[f"mde/{one},{other}"] = discrepancy_loss(*pair, both, self.across)
-        total = torch.stack([getattr(loss, name.split("/")[0]) * term for name, term in terms.items()]).sum()
         pooled = {name: features.pooled for name, features in seen.items()}
+        if self.retrieval is not None:
+            for name, x in images.items():
+                views = pooled[name], self.encoder(name, x, masks[name].rest).pooled
+                one, other = (self.project(view, "same") for view in views)
+                terms[f"same/{name}"] = contrastive_loss(one, other, loss.temperature, present[name], self.across)
+        crossing = {name: self.project(features, "cross") for name, features in pooled.items()}
+        for first, second in combinations(images, 2):
+            pair, both = (crossing[first], crossing[second]), present[first] & present[second]
+            if loss.mim:
+                terms[f"mim/{first},{second}"] = contrastive_loss(*pair, loss.temperature, both, self.across)
+            if loss.mde:
+                terms[f"mde/{first},{second}"] = discrepancy_loss(*pair, both, self.across)
+        total = torch.stack([getattr(loss, name.split("/")[0]) * term for name, term in terms.items()]).sum()
         return Objective(total, terms, pooled, pixels, _place_errors(places, pooled))
 
     def patchify(self, images: Tensor) -> Tensor:

@@ -105,8 +105,8 @@ def _encoding_flops(config: ModelConfig, sensor: str) -> int:
 
 
 def _training_flops(config: ModelConfig) -> int:
-    """Forward and backward for one place, without the contrast, which needs several."""
-    loss = config.loss.model_copy(update={"mim": 0.0})
+    """Forward and backward for one place, without the contrast among sensors, which needs several."""
+    loss = config.loss.model_copy(update={"mim": 0.0, "mde": 1.0})  # so that heads are used
     model = _shape_of(config.model_copy(update={"loss": loss}))
     with FakeTensorMode():
         masks = {

@@ -122,7 +122,8 @@ class Probe:
         for one, other in permutations(held_out, 2):
             both = _has(self._held_out, one) & _has(self._held_out, other)
             if both.sum() > 1:
-                scores = retrieval_scores(held_out[one][both], held_out[other][both])
+                views = (self._crossing(model, device, held_out[name][both]) for name in (one, other))
+                scores = retrieval_scores(*views)
                 figures[f"retrieval/{one}>{other}"], figures[f"retrieval_mrr/{one}>{other}"] = scores
         for name in held_out:
             seen = torch.cat([train[name][_has(self._train, name)], held_out[name][_has(self._held_out, name)]])
@@ -208,6 +209,11 @@ class Probe:
                 first = model.config.encoder.specific_depth
                 rows |= {f"{name}/{_block(layer, first)}": row for layer, row in watch.table().items()}
         return features, rows
+
+    @torch.no_grad()
+    def _crossing(self, model: CSMoE, device: torch.device, pooled: Tensor) -> Tensor:
+        """What a search among another sensor's images goes by."""
+        return model.project(pooled.to(device), "cross").float().cpu()
 
     def _statistics(self, batch: Batch) -> dict[str, Tensor]:
         chunks = {
