@@ -20,8 +20,8 @@ from csmoe_model.sensors import Sensor
 Window = tuple[slice, slice]
 """Rows and columns of a chip."""
 
-_FORMAT = "csmoe chips"
-_VERSION = 1
+FORMAT = "csmoe chips"
+VERSION = 1
 _OPEN_SHARDS = 256
 """An open shard holds a file descriptor, of which a process has few; a store may have thousands of shards."""
 _FETCH_AGAIN = "run `csmoe-sample fetch` again"
@@ -97,6 +97,10 @@ class ChipStore:
     def tile_ids(self) -> npt.NDArray[Any] | None:
         """Tile of each row, where the store tells it."""
         return self._column("tile_id")
+
+    def column(self, name: str) -> npt.NDArray[Any] | None:
+        """A coordinate in full, such as `bounds` or `s2_item`, where the store has it."""
+        return self._column(name)
 
     def seasons_of(self, row: int) -> list[int]:
         """Seasons in which a row has pixels of any sensor.
@@ -213,13 +217,13 @@ class ChipStore:
         return otherwise if valid is None else bool((valid[row] if valid.ndim == 1 else valid[row, season]) > 0)
 
     def _checked(self, about: Any) -> Mapping[str, Any]:
-        if not isinstance(about, Mapping) or about.get("format") != _FORMAT or "sensors" not in about:
+        if not isinstance(about, Mapping) or about.get("format") != FORMAT or "sensors" not in about:
             raise DataError(
                 f"chip store {self.path}: is unfinished, or none of csmoe-sampler's: {_FETCH_AGAIN}, it continues"
             )
-        if about.get("version") != _VERSION:
+        if about.get("version") != VERSION:
             raise DataError(
-                f"chip store {self.path}: is of version {about.get('version')}, this package reads {_VERSION}: "
+                f"chip store {self.path}: is of version {about.get('version')}, this package reads {VERSION}: "
                 "install the versions that go together"
             )
         return about

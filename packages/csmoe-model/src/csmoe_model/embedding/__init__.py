@@ -1,0 +1,1 @@
+"""Embeddings of a manifest's chips, in the layout of Major TOM."""
