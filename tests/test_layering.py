@@ -33,7 +33,8 @@ MODEL_LAYERS = [
     ["presets", "cost", "nn"],
     ["data"],
     ["train"],
-    ["official", "profiling"],
+    ["official", "profiling", "embedding", "evaluation"],
+    ["adapters"],
     ["cli"],
     ["__main__"],
 ]
@@ -49,11 +50,11 @@ OWNERS = {
     "distributed": {"engine"},
 }
 MODEL_OWNERS = {
-    "zarr": {"data"},
-    "pyarrow": {"data"},
+    "zarr": {"data", "evaluation"},
+    "pyarrow": {"data", "embedding", "evaluation"},
     "lightning_fabric": {"train"},
-    "safetensors": {"train", "cli"},
-    "matplotlib": {"train"},
+    "safetensors": {"train", "cli", "evaluation", "adapters"},
+    "matplotlib": {"train", "embedding", "evaluation"},
     "tensorboard": {"train"},
     "wandb": {"train"},
     "typer": {"cli"},

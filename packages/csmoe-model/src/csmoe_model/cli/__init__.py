@@ -8,14 +8,19 @@ import sys
 import typer
 
 from csmoe_model.cli.convert import convert
+from csmoe_model.cli.embed import embed
+from csmoe_model.cli.evaluate import app as evaluate
+from csmoe_model.cli.export import export
+from csmoe_model.cli.pack import pack
 from csmoe_model.cli.pretrain import pretrain
 from csmoe_model.cli.profile import profile
+from csmoe_model.cli.prune import prune
 from csmoe_model.cli.stats import stats
 from csmoe_model.errors import ModelError
 
 app = typer.Typer(
     name="csmoe-train",
-    help="Compact cross-sensor models: pre-training, and what they cost.",
+    help="Compact cross-sensor models: pre-training, evaluation, and what they cost.",
     epilog="Add --debug to any command for the full traceback of an error.",
     no_args_is_help=True,
     add_completion=False,
@@ -23,7 +28,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-for command in (pretrain, stats, profile, convert):
+app.add_typer(evaluate)
+for command in (pretrain, embed, prune, profile, export, stats, pack, convert):
     app.command()(command)
 
 

@@ -1,0 +1,87 @@
+"""The command that removes experts a task does not need."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from csmoe_model.cli.evaluate import (
+    Batch,
+    Data,
+    Device,
+    Format,
+    ImagePx,
+    Label,
+    Manifest,
+    Metadata,
+    Normalised,
+    Option,
+    Out,
+    Resamples,
+    Unsound,
+    Workers,
+    finish,
+    layout_options,
+    opened,
+)
+from csmoe_model.cli.options import Quiet
+
+if TYPE_CHECKING:
+    from csmoe_model.evaluation.pruning import Criterion
+
+
+def prune(
+    checkpoint: Annotated[Path, typer.Option(metavar="<path>", help="Checkpoint folder or run.")],
+    data: Data,
+    out: Out,
+    keep: Annotated[float, typer.Option(min=0, max=1, help="Share of the experts of every layer that stays.")] = 0.5,
+    by: Annotated[
+        Literal["gradient", "dispatch"], typer.Option(help="Gradient of the task's loss, or share of what tokens get.")
+    ] = "gradient",
+    format: Format = None,
+    label: Label = None,
+    manifest: Manifest = None,
+    metadata: Metadata = None,
+    option: Option = None,
+    normalise: Normalised = "auto",
+    image_px: ImagePx = None,
+    seed: Annotated[int, typer.Option(help="Of head, control and intervals.")] = 0,
+    batch: Batch = 64,
+    workers: Workers = 0,
+    resamples: Resamples = 1000,
+    unsound: Unsound = False,
+    device: Device = "cpu",
+    quiet: Quiet = False,
+) -> None:
+    """Remove the experts that matter least to a task, and show what every number of them costs and reaches.
+
+    The pruned model goes to OUT/model; beside it the table and plot of all numbers of experts, by both criteria and by
+    chance.
+    """
+    import math
+
+    from csmoe_model.errors import ConfigError
+    from csmoe_model.evaluation.classification import ClassifyConfig
+    from csmoe_model.evaluation.extractors.own import trained
+    from csmoe_model.evaluation.pruning import mixtures, pruned
+    from csmoe_model.evaluation.pruning_curve import importance_of, pruning_curve
+    from csmoe_model.train.checkpoint import read_config, resolve, save_model
+
+    if (out / "model").exists():
+        raise ConfigError(f"--out {out}: has a model already; choose another folder")
+    layout = layout_options(label=label, manifest=manifest, metadata=metadata, seed=seed, option=option)
+    compared = opened(data, format, layout, normalise, device, batch, workers, resamples, unsound, quiet)
+    extractor = trained(checkpoint, image_px=image_px)
+    num = next(iter(mixtures(extractor.module).values())).num_experts
+    experts = max(1, math.ceil(num * keep - 1e-9))
+    criteria: tuple[Criterion, ...] = ("gradient", "dispatch", "random")
+    ranked = {criterion: importance_of(compared, extractor, criterion, seed) for criterion in criteria}
+    config = ClassifyConfig(seed=seed, resamples=resamples)
+    records = list(pruning_curve(compared, extractor, ranked, config))
+    original = read_config(resolve(checkpoint))
+    small = pruned(trained(checkpoint).module, ranked[by], experts)
+    save_model(out / "model", small, original.model_copy(update={"model": small.config}))
+    finish(out, records)
+    typer.echo(f"{experts} of {num} experts a layer -> {out / 'model'}")

@@ -1,0 +1,1 @@
+"""How good features are: classification, segmentation and retrieval, with every convention named."""
