@@ -123,10 +123,19 @@ def test_every_layer_and_every_weight_has_a_part_in_the_scores(head, shapes):
     assert all(parameter.grad is not None for parameter in built.parameters())
 
 
+def test_every_head_sees_the_depth_unless_layers_are_named():
+    extractor = ToyExtractor()
+    for head in ("linear", "upernet", "dpt"):
+        assert build_segmenter(extractor, ["s1"], head, 3, width=8).layers == (0, 1, 2, 3)
+    assert build_segmenter(extractor, ["s1"], "linear", 3, width=8, layers=(2,)).layers == (2,)
+    extractor.num_layers = 1
+    assert build_segmenter(extractor, ["s1"], "linear", 3, width=8).layers == (0,)
+
+
 def test_the_linear_head_is_standardisation_a_product_and_an_enlargement():
     torch.manual_seed(2)
     extractor = ToyExtractor()
-    segmenter = build_segmenter(extractor, ["s1", "s2"], "linear", 3, width=8)
+    segmenter = build_segmenter(extractor, ["s1", "s2"], "linear", 3, width=8, layers=(3,))
     images, valid = inputs_of(extractor)
     maps = [one.detach() for one in segmenter.maps(images, valid)]
     linear = segmenter.head[1]

@@ -61,15 +61,29 @@ def test_statistics_are_those_of_the_valid_values_in_their_unit():
     np.testing.assert_allclose(found.pooled["s2"].numpy(), wanted, rtol=1e-4)
     np.testing.assert_allclose(found.pooled["s1"][0, :2].numpy(), data.reader.s1[0].mean((1, 2)), rtol=1e-5)
     assert found.has["s1"].tolist() == [True, True, False, True, True]
-    assert (extractor.width("s1"), extractor.width("s2"), extractor.num_layers, extractor.module) == (4, 8, 0, None)
+    assert (extractor.width("s1"), extractor.width("s2"), extractor.num_layers, extractor.module) == (4, 8, 1, None)
     assert extractor.macs("s2") == 2 * 4 * 144
 
 
-def test_statistics_have_neither_layers_nor_other_sensors():
+def test_the_map_of_statistics_is_that_of_cells():
+    chance = torch.Generator().manual_seed(3)
+    images = torch.randn(2, 3, 10, 12, generator=chance)
+    valid = torch.rand(2, 3, 10, 12, generator=chance) > 0.3
+    valid[0, 1, 4:8, 8:12] = False
+    (found,) = StatisticsExtractor(data_of())("s2", images.where(valid, 7.0), valid, layers=(0,)).dense
+    assert found.shape == (2, 6, 3, 3)  # the last row of cells is half as high
+    for place, band, row, col in np.ndindex(2, 3, 3, 3):
+        cell = place, band, slice(4 * row, 4 * row + 4), slice(4 * col, 4 * col + 4)
+        values = images[cell][valid[cell]].numpy()
+        wanted = (values.mean(), values.std()) if len(values) else (0.0, 0.0)
+        np.testing.assert_allclose(found[place, [band, band + 3], row, col], wanted, atol=1e-4)
+
+
+def test_statistics_have_one_layer_and_no_other_sensors():
     extractor = StatisticsExtractor(data_of())
     images = torch.zeros(1, 4, 12, 12)
-    with pytest.raises(ConfigError, match="no layers"):
-        extractor("s2", images, images > 0, layers=(0,))
+    with pytest.raises(ConfigError, match=r"layers \[1\] of 1"):
+        extractor("s2", images, images > 0, layers=(0, 1))
     with pytest.raises(ConfigError, match="no sensor 'dem'"):
         extractor("dem", images, images > 0)
 

@@ -292,8 +292,19 @@ def test_curves_hold_the_figures_of_the_run():
 
 
 def test_every_figure_of_a_run_belongs_to_one_panel():
-    names = ["loss", "umr/s1", "cmr/s1>s2", "mim/s1,s2", "mde/s1,s2", "lr", "grad_norm", "samples_s", "data_wait"]
-    names += [f"probe/{kind}/{name}" for kind in ("knn", "knn_balanced") for name in ("s1", "joint")]
+    names = [
+        "loss",
+        "umr/s1",
+        "cmr/s1>s2",
+        "mim/s1,s2",
+        "mde/s1,s2",
+        "same/s1",
+        "lr",
+        "grad_norm",
+        "samples_s",
+        "data_wait",
+    ]
+    names += [f"probe/{kind}/{name}" for kind in ("knn", "knn_balanced", "linear") for name in ("s1", "joint")]
     names += [f"probe/{kind}/s1>s2" for kind in ("retrieval", "retrieval_mrr")]
     names += ["probe/effective_rank/s1", "probe/feature_std/s1"]
     routing = (

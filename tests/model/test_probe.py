@@ -17,7 +17,7 @@ from csmoe_model.data.samples import Batch
 from csmoe_model.errors import DataError
 from csmoe_model.nn.model import CSMoE
 from csmoe_model.train.diagnose import effective_rank
-from csmoe_model.train.probe import Probe, _block, image_statistics, knn_scores, retrieval_scores
+from csmoe_model.train.probe import RIDGES, Probe, _block, image_statistics, knn_scores, linear_score, retrieval_scores
 from model.small_models import model_config
 
 CPU = torch.device("cpu")
@@ -44,6 +44,42 @@ def vote(similarity, labels):
     order = sorted(range(len(labels)), key=lambda k: (-similarity[k], k))[:5]
     counts = Counter(labels[k] for k in order)
     return next(labels[k] for k in order if counts[labels[k]] == max(counts.values()))
+
+
+@pytest.mark.parametrize("num_classes", [2, 3])
+def test_the_linear_score_is_that_of_ridge_regression_by_hand(num_classes):
+    train, query = gaussian(60, 5, seed=1), gaussian(25, 5, seed=2)
+    # The labels follow from a direction of small variance, which neighbours do not see.
+    train[:, 0] *= 0.01
+    query[:, 0] *= 0.01
+    names = np.array(["forest", "ice", "bare"])
+    bounds = [0.0] if num_classes == 2 else [-0.005, 0.005]
+    labels, truth = (names[np.digitize(part[:, 0].numpy(), bounds)] for part in (train, query))
+    found = linear_score(train, labels, query, truth)
+    assert found > knn_scores(train, labels, query, truth)[0] + 0.1
+    mean, std = train.double().mean(0), train.double().std(0, correction=0)
+    own, asked = ((part.double() - mean) / std for part in (train, query))
+    known = np.unique(labels)
+    targets = torch.tensor([[1.0 if label == name else -1.0 for name in known] for label in labels]).double()
+    centre = targets.mean(0)
+    errors, predictions = [], []
+    for ridge in RIDGES:
+        solve = torch.linalg.inv(own.T @ own + ridge * torch.eye(5).double()) @ own.T
+        hat = own @ solve + 1 / len(own)
+        errors.append(float((((targets - hat @ targets) / (1 - hat.diagonal()[:, None])) ** 2).mean()))
+        predictions.append(known[(asked @ solve @ (targets - centre) + centre).argmax(1)])
+    assert found == np.mean(predictions[int(np.argmin(errors))] == truth)
+
+
+def test_places_without_labels_are_only_searched():
+    config = model_config()
+    batches = (batch_of(config, labels_of(count), seed=count) for count in (12, 7))
+    probe = Probe(*batches, np.array([""] * 12), np.array([""] * 7))
+    figures = probe.figures(built(config), torch.device("cpu"))
+    for found in (figures, probe.floor()):
+        assert "retrieval/s1>s2" in found
+        assert not any(key.startswith(("knn", "linear")) for key in found)
+    assert probe.caveats() == []
 
 
 @settings(max_examples=40, deadline=None)
@@ -166,7 +202,7 @@ def probe_of(config=None, lacking=(), held_out_lacking=(), **options):
 
 
 KEYS = {
-    *(f"{kind}/{name}" for kind in ("knn", "knn_balanced") for name in ("s1", "s2", "joint")),
+    *(f"{kind}/{name}" for kind in ("knn", "knn_balanced", "linear") for name in ("s1", "s2", "joint")),
     *(f"{kind}/{pair}" for kind in ("retrieval", "retrieval_mrr") for pair in ("s1>s2", "s2>s1")),
 }
 

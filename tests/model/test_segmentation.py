@@ -45,7 +45,10 @@ SLOW = optimiser_of(2e-3)
 
 
 def config_of(**changes):
-    return SegmentConfig(**{"epochs": 3, "batch": 16, "workers": 0, "optimiser": optimiser_of(0.03), **changes})
+    settings = {"epochs": 3, "batch": 16, "workers": 0, "optimiser": optimiser_of(0.03), "layers": (3,), **changes}
+    if settings.get("head", "linear") != "linear":
+        del settings["layers"]
+    return SegmentConfig(**settings)
 
 
 def run(data=None, extractor=None, **changes):

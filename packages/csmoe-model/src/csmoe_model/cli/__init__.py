@@ -15,6 +15,7 @@ from csmoe_model.cli.pack import pack
 from csmoe_model.cli.pretrain import pretrain
 from csmoe_model.cli.profile import profile
 from csmoe_model.cli.prune import prune
+from csmoe_model.cli.results import results
 from csmoe_model.cli.stats import stats
 from csmoe_model.errors import ModelError
 
@@ -29,7 +30,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 app.add_typer(evaluate)
-for command in (pretrain, embed, prune, profile, export, stats, pack, convert):
+for command in (pretrain, embed, results, prune, profile, export, stats, pack, convert):
     app.command()(command)
 
 

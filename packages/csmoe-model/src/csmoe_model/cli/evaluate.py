@@ -120,6 +120,10 @@ def segmentation(
     format: Format = None,
     head: Annotated[str, typer.Option(help="linear, upernet or dpt.")] = "linear",
     sensor: Annotated[str | None, typer.Option(help="One sensor alone.", show_default="all together")] = None,
+    layer: Annotated[
+        list[int] | None,
+        typer.Option(min=0, help="Block whose features the head sees, repeatable.", show_default="four, evenly spread"),
+    ] = None,
     frozen: Annotated[bool, typer.Option("--frozen/--finetune", help="Whether the backbone stays as it is.")] = True,
     resize: Annotated[bool, typer.Option("--resize", help="Whole images, in place of windows.")] = False,
     epochs: Annotated[int, typer.Option(min=1)] = 20,
@@ -150,11 +154,16 @@ def segmentation(
     compared = opened(data, format, layout, normalise, device, batch, workers, resamples, unsound, quiet)
     backbones = candidates(compared.data, checkpoint or (), peer or (), slots or (), floors=floors, image_px=image_px)
     base = SegmentConfig()
-    settings = {"head": head, "sensor": sensor, "frozen": frozen, "resize": resize, "epochs": epochs, "batch": batch}
-    optimiser = base.optimiser.model_dump() | {"lr": lr}
-    config = SegmentConfig.model_validate(
-        base.model_dump() | settings | {"augment": not frozen, "workers": workers, "optimiser": optimiser}
-    )
+    settings: dict[str, Any] = {
+        "head": head,
+        "sensor": sensor,
+        "frozen": frozen,
+        "resize": resize,
+        "epochs": epochs,
+        "batch": batch,
+    }
+    settings["layers"] = tuple(layer) if layer else None
+    config = SegmentConfig.model_validate(base.model_dump() | settings)
     out.mkdir(parents=True, exist_ok=True)
 
     def draw(extractor: Any, found: Any, own: Any) -> None:

@@ -88,6 +88,15 @@ class Comparison:
             }
         return features, preparation
 
+    @staticmethod
+    def left_out(features: Mapping[str, Features]) -> list[str]:
+        """What there is to say of samples that have no pixel of any sensor of a backbone."""
+        return [
+            f"{own.num_empty} samples of {split} have no valid pixel of any sensor that it takes: left out"
+            for split, own in features.items()
+            if own.num_empty
+        ]
+
     def record(
         self, task: str, extractor: Extractor, preparation: Preparation, figures: Figures, **more: Any
     ) -> Record:
@@ -132,7 +141,7 @@ def classification(comparison: Comparison, backbones: Sequence[Candidate], confi
             found.figures,
             settings=settings,
             seed=config.seed,
-            notes=found.notes,
+            notes=[*comparison.left_out(features), *found.notes],
         )
 
 
@@ -264,7 +273,7 @@ def retrieval(
                 "left_out": {name: direction.left_out for name, direction in found.directions.items()},
             },
             seed=config.seed,
-            notes=found.notes,
+            notes=[*comparison.left_out(features), *found.notes],
         )
 
 

@@ -21,7 +21,6 @@ from csmoe_model.evaluation.prepare import Preparation
 
 JOINT = "joint"
 """All sensors together: their unit-length features side by side."""
-Prepared = dict[str, tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -51,6 +50,11 @@ class Features:
     """(N, D) float32 by sensor, on the CPU; 0 where a sample lacks it."""
     has: dict[str, npt.NDArray[np.bool_]]
     """(N,) By sensor."""
+
+    @property
+    def num_empty(self) -> int:
+        """Samples that have nothing of any sensor; no view has them."""
+        return int((~np.logical_or.reduce(list(self.has.values()))).sum())
 
     @property
     def views(self) -> list[str]:
@@ -159,8 +163,6 @@ class _Samples(Dataset[Any]):
 
     def _loaded(self, samples: list[int]) -> Loaded:
         prepared = [self._preparation(self._reader.images(sample)) for sample in samples]
-        if empty := [self._ids[sample] for sample, own in zip(samples, prepared, strict=True) if not _any(own)]:
-            raise DataError(f"sample {empty[0]} has no valid pixel of any sensor that the model takes: leave it out")
         images: dict[str, Tensor] = {}
         valid: dict[str, Tensor] = {}
         for name, feed in self._preparation.feeds.items():
@@ -175,10 +177,6 @@ class _Samples(Dataset[Any]):
             images[name], valid[name] = (torch.stack(part) for part in zip(*both, strict=True))
         masks = torch.stack([torch.from_numpy(self._reader.mask(k)) for k in samples]) if self._masks else None
         return Loaded(samples=np.array(samples), images=images, valid=valid, masks=masks)
-
-
-def _any(prepared: Prepared) -> bool:
-    return any(bool(valid.any()) for _, valid in prepared.values())
 
 
 def _parts(samples: Sequence[int] | npt.NDArray[np.int64], size: int) -> list[npt.NDArray[np.int64]]:

@@ -26,7 +26,7 @@ HeadName = Literal["linear", "upernet", "dpt"]
 Shape = tuple[int, int, int]
 """(D, h, w) Of a map."""
 LEVELS = 4
-"""Layers that UPerNet and DPT take."""
+"""Layers that UPerNet and DPT take, and the linear head unless others are named."""
 
 
 def spread_layers(num_layers: int, count: int) -> tuple[int, ...]:
@@ -88,13 +88,14 @@ def build_segmenter(
         name: Of the head.
         num_classes: Number of classes.
         width: Channels of a decoder.
-        layers: Whose maps are used; default: the last one for `linear`, else four evenly spread.
+        layers: Whose maps are used; default: four, evenly spread: the last one alone may serve the pre-training's
+            contrast more than what is where.
 
     Raises:
         ConfigError: The extractor lacks a layer or dense features, or a decoder gets another number of layers than 4.
     """
-    spread = spread_layers(extractor.num_layers, 1 if name == "linear" else LEVELS)
-    chosen = spread if layers is None else tuple(layers)
+    spread = spread_layers(extractor.num_layers, LEVELS)
+    chosen = (tuple(dict.fromkeys(spread)) if name == "linear" else spread) if layers is None else tuple(layers)
     if name != "linear" and len(chosen) != LEVELS:
         raise ConfigError(f"head '{name}': takes {LEVELS} layers, {len(chosen)} are given ({chosen})")
     device = device_of(extractor)

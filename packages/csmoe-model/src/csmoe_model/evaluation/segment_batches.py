@@ -29,7 +29,7 @@ class SegmentConfig(FitConfig):
 
     head: HeadName = "linear"
     layers: tuple[int, ...] | None = None
-    """Whose maps the head sees; none: the last one, or for UPerNet and DPT four evenly spread."""
+    """Whose maps the head sees; none: four, evenly spread, the last one included."""
     width: Positive = 256
     """Channels of UPerNet and DPT."""
     augment: bool = False

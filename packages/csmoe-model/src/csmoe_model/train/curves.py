@@ -42,9 +42,10 @@ class Panel:
 PANELS = (
     Panel(title="loss", starts=("loss",), smooth=True),
     Panel(title="squared error of hidden pixels", starts=("umr/", "cmr/"), smooth=True),
-    Panel(title="agreement of the sensors", starts=("mim/", "mde/"), smooth=True),
+    Panel(title="agreement of the views of a place", starts=("mim/", "mde/", "same/"), smooth=True),
     Panel(title="k-NN accuracy, held out", starts=("probe/knn/",)),
     Panel(title="k-NN balanced accuracy, held out", starts=("probe/knn_balanced/",)),
+    Panel(title="linear accuracy, held out", starts=("probe/linear/",)),
     Panel(title="retrieval of the other sensor, recall at 1", starts=("probe/retrieval/",)),
     Panel(title="retrieval, mean reciprocal rank", starts=("probe/retrieval_mrr/",)),
     Panel(title="effective rank of the features", starts=("probe/effective_rank/",)),

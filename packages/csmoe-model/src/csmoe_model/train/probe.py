@@ -3,10 +3,11 @@
 Features are the pooled ones of whole images, in evaluation mode, with no training on top. Comparisons run on the CPU in
 float64; figures of features that are not finite are NaN.
 
-The floor of k-NN, which a model has to beat to be worth anything, is that of image statistics: mean and standard
-deviation of each band, standardised over the training places. Statistics of different sensors share no space, so that
-the floor of retrieval from one to another is chance. `knn/majority` is the share of held-out places that carry the
-commonest label of training: what a classifier without features would reach.
+Two classifiers ask for the labels: the nearest neighbours, and ridge regression, which finds what lies in directions of
+small variance too. Their floor, which a model has to beat to be worth anything, is that of image statistics: mean and
+standard deviation of each band, standardised over the training places. Statistics of different sensors share no space,
+so that the floor of retrieval from one to another is chance. `knn/majority` is the share of held-out places that carry
+the commonest label of training: what a classifier without features would reach.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from csmoe_model.train.diagnose import Watch, effective_rank, feature_std, overa
 
 K = 5
 """Neighbours that vote: small, for the rarer labels have few places."""
+RIDGES = tuple(10.0**power for power in range(-2, 5))
 JOINT = "joint"
 """All sensors together: their unit-length features side by side."""
 Labels = npt.NDArray[np.str_]
@@ -58,6 +60,24 @@ def knn_scores(
     found = (votes.argmax(1) == wanted).double()
     recalls = [float(found[wanted == label].mean()) for label in wanted.unique()]
     return float(found.mean()), float(np.mean(recalls))
+
+
+def linear_score(train: Tensor, labels: Labels, query: Tensor, truth: Labels) -> float:
+    """Accuracy of ridge regression on +-1 for every label, features standardised over the training places.
+
+    Its strength is chosen by leaving out one training place at a time, in closed form.
+    """
+    from sklearn.linear_model import RidgeClassifierCV
+
+    if not (train.isfinite().all() and query.isfinite().all()):
+        return math.nan
+    if len(np.unique(labels)) < 2:
+        return float(np.mean(truth == labels[0]))
+    std, mean = torch.std_mean(train.double(), dim=0, correction=0)
+    std = std.where(std > 1e-9 * mean.abs(), 1.0)
+    model = RidgeClassifierCV(alphas=RIDGES)
+    model.fit(((train - mean) / std).numpy(), labels)
+    return float(np.mean(model.predict(((query - mean) / std).numpy()) == truth))
 
 
 def retrieval_scores(one: Tensor, other: Tensor) -> tuple[float, float]:
@@ -111,10 +131,10 @@ class Probe:
     def figures(self, model: CSMoE, device: torch.device) -> dict[str, float]:
         """Figures of a model, which must be on `device`.
 
-        For each sensor, over the places that have it, and for all together: `knn/...` and `knn_balanced/...`; for each
-        pair of sensors `retrieval/a>b` (recall at 1) and `retrieval_mrr/a>b`; for each sensor `effective_rank/...` and
-        `feature_std/...` over the places of both splits; and `routing/...` over all layers (see `diagnose`). What too
-        few places can say is left out.
+        For each sensor, over the places that have it, and for all together: `knn/...`, `knn_balanced/...` and
+        `linear/...`, where places have labels; for each pair of sensors `retrieval/a>b` (recall at 1) and
+        `retrieval_mrr/a>b`; for each sensor `effective_rank/...` and `feature_std/...` over the places of both splits;
+        and `routing/...` over all layers (see `diagnose`). What too few places can say is left out.
         """
         train, rows = self._features(model, device, self._train)
         held_out, more = self._features(model, device, self._held_out)
@@ -141,9 +161,9 @@ class Probe:
         return self._features(model, device, self._held_out)[1]
 
     def floor(self) -> dict[str, float]:
-        """The floors of `knn...` and `retrieval...` under the same keys, and `knn/majority`.
+        """The floors of `knn...`, `linear...` and `retrieval...` under the same keys, and `knn/majority`.
 
-        Of image statistics by cosine and by Euclidean distance, the better figure of each.
+        Of image statistics; of k-NN by cosine and by Euclidean distance, the better figure of each.
         """
         train, held_out = self._statistics(self._train), self._statistics(self._held_out)
         for name in train:
@@ -159,12 +179,16 @@ class Probe:
             if count > 1:
                 figures[f"retrieval/{one}>{other}"] = 1.0 / count
                 figures[f"retrieval_mrr/{one}>{other}"] = float(np.mean(1.0 / np.arange(1, count + 1)))
+        if self._unlabelled:
+            return figures
         names, counts = np.unique(self._train_labels, return_counts=True)
         figures["knn/majority"] = float(np.mean(self._held_out_labels == names[counts.argmax()]))
         return figures
 
     def caveats(self) -> list[str]:
         """What makes the figures say little, a sentence each."""
+        if self._unlabelled:
+            return []
         labels = np.unique(self._held_out_labels)
         found = []
         if len(labels) < 2:
@@ -173,9 +197,16 @@ class Probe:
             found.append(f"probe: no training place is {', '.join(unseen)}: these held-out places cannot be told")
         return found
 
+    @property
+    def _unlabelled(self) -> bool:
+        """Whether no place has a label, as in a data set of pairs."""
+        return not any(self._train_labels) and not any(self._held_out_labels)
+
     def _neighbours(self, train: Views, held_out: Views, nearness: Nearness | None = None) -> dict[str, float]:
-        """k-NN scores of each sensor and of all together, these by unit-length features side by side if by cosine."""
-        figures = {}
+        """Scores of each sensor and of all together, these by unit-length features side by side if by cosine."""
+        figures: dict[str, float] = {}
+        if self._unlabelled:
+            return figures
         groups = [(name, [name]) for name in held_out]
         for label, names in groups if len(groups) < 2 else [*groups, (JOINT, list(held_out))]:
             own, asking = (_all(batch, names) for batch in (self._train, self._held_out))
@@ -189,6 +220,8 @@ class Probe:
                 labels = self._train_labels[own.numpy()], self._held_out_labels[asking.numpy()]
                 scores = knn_scores(one[own], labels[0], other[asking], labels[1], nearness)
                 figures[f"knn/{label}"], figures[f"knn_balanced/{label}"] = scores
+                if nearness is None:
+                    figures[f"linear/{label}"] = linear_score(one[own], labels[0], other[asking], labels[1])
         return figures
 
     @torch.no_grad()

@@ -1,16 +1,21 @@
-"""The floor of every table: mean and deviation of each band, and nothing learned."""
+"""The floor of every table: mean and deviation of each band, of an image or of its cells, and nothing learned."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
+from torch.nn import functional
 
 from csmoe_model.errors import ConfigError
 from csmoe_model.evaluation.dataset import Bands, EvaluationSet
 from csmoe_model.evaluation.extractor import Extracted
 from csmoe_model.sensors import Sensor
 from csmoe_model.train.probe import image_statistics
+
+CELL_PX = 4
+"""Edge of the cells of its map."""
 
 
 class StatisticsExtractor:
@@ -25,7 +30,8 @@ class StatisticsExtractor:
 
     kind = "statistics"
     module = None
-    num_layers = 0
+    num_layers = 1
+    """Its map has the statistics of cells of `CELL_PX`."""
 
     def __init__(self, data: EvaluationSet, image_px: int | None = None) -> None:
         self.name = "image statistics"
@@ -33,12 +39,12 @@ class StatisticsExtractor:
         self.image_px = image_px or _edge(data)
 
     def __call__(self, sensor: str, images: Tensor, valid: Tensor, layers: Sequence[int] = ()) -> Extracted:
-        """See `Extractor`; there are no dense features."""
+        """See `Extractor`."""
         if sensor not in self.inputs:
             raise ConfigError(f"{self.name}: no sensor '{sensor}', but {', '.join(self.inputs)}")
-        if layers:
-            raise ConfigError(f"{self.name}: have no layers, hence no dense features: compare whole images")
-        return Extracted(image_statistics(images, valid))
+        if bad := [k for k in layers if k]:
+            raise ConfigError(f"{self.name}: layers {bad} of 1: there is layer 0 alone")
+        return Extracted(image_statistics(images, valid), tuple(_cells(images, valid) for _ in layers))
 
     def width(self, sensor: str) -> int:
         """Two a band."""
@@ -47,6 +53,14 @@ class StatisticsExtractor:
     def macs(self, sensor: str) -> int:
         """A product for the mean and one for the deviation, of every value."""
         return 2 * self.inputs[sensor].num_bands * self.image_px**2
+
+
+def _cells(images: Tensor, valid: Tensor) -> Tensor:
+    """(B, 2 C, h, w) Mean and deviation of every cell over its valid pixels; 0 where it has none."""
+    share = functional.avg_pool2d(valid.float(), CELL_PX, ceil_mode=True).clamp(min=1e-6)
+    known = torch.where(valid, images, 0.0)
+    mean, square = (functional.avg_pool2d(x, CELL_PX, ceil_mode=True) / share for x in (known, known.square()))
+    return torch.cat([mean, (square - mean.square()).clamp(min=0).sqrt()], 1)
 
 
 def _as_it_is(bands: Bands) -> Sensor:
