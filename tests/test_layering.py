@@ -11,7 +11,7 @@ MODEL = PACKAGES / "csmoe-model" / "src" / "csmoe_model"
 
 LAYERS = [
     ["errors"],
-    ["types", "storage", "progress", "chance"],
+    ["types", "storage", "progress", "chance", "extensions"],
     ["config", "legend", "grid_rows", "grid_kernels", "footprints"],
     ["runs", "grid"],
     ["scanlines", "vectors", "regions"],
@@ -20,6 +20,7 @@ LAYERS = [
     ["engine", "atlas"],
     ["features", "strata", "allocation", "objectives", "interleave", "selection", "splits", "population", "metrics"],
     ["manifest", "sampling", "redraw", "chips", "audit", "report", "synthetic"],
+    ["exports"],
     ["plan", "pipeline"],
     ["demo"],
     ["cli"],

@@ -15,7 +15,10 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-PRELOADED = ["torch", "lightning_fabric", "tensorboard", "csmoe_model.train.run", "csmoe_model.cli"]
+PRELOADED = [
+    *("torch.distributed.fsdp", "torch.utils.tensorboard", "lightning_fabric", "csmoe_model.cli"),
+    *("csmoe_model.train.run", "csmoe_model.embedding.embedder", "csmoe_model.embedding.write"),
+]
 DEADLINE_S = 120
 
 

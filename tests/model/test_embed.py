@@ -153,7 +153,7 @@ def test_a_run_killed_at_any_moment_ends_with_the_same_bytes(inputs, written, tm
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
     killed = 0
-    for _ in range(3):
+    for _ in range(2):
         process = context.Process(target=one_thread_run, args=(inputs, out, 0.15))
         parts = len(list(out.parent.glob("*.parts/part-*")))
         process.start()
@@ -163,7 +163,7 @@ def test_a_run_killed_at_any_moment_ends_with_the_same_bytes(inputs, written, tm
         process.kill()
         process.join()
         killed += process.exitcode == -9
-    assert killed >= 2
+    assert killed == 2
     found = run(inputs, out, workers=1)
     assert found.num_made <= len(TILES) - 2 * killed
     assert (found.rows, found.missing) == (written[1].rows, written[1].missing)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,7 +14,7 @@ import pyarrow as pa
 import rasterio
 from rasterio.warp import transform
 
-from csmoe_sampler.config import S2_BANDS
+from csmoe_sampler.config import S2_BANDS, ChipConfig, SceneConfig
 from csmoe_sampler.manifest import Manifest
 from csmoe_sampler.scenes.assets import SceneFiles
 from csmoe_sampler.scenes.table import choice_schema
@@ -131,3 +132,17 @@ def terramesh(folder: Path, names: Sequence[str]) -> list[Chosen]:
         centre = ((bounds.left + bounds.right) / 2, (bounds.bottom + bounds.top) / 2)
         chosen.append(Chosen(name, crs, centre, files, item=name))
     return chosen
+
+
+def fetch_slowly(manifest: Manifest, out: Path, config: ChipConfig, scenes: SceneConfig) -> None:
+    """Fetches with a pause for every tile, in a process of its own."""
+    from csmoe_sampler.chips import fetch
+    from csmoe_sampler.engine import open_client
+
+    def slowly(*args: Any, judge: Any = fetch.judge_tile) -> Any:
+        time.sleep(0.05)
+        return judge(*args)
+
+    fetch.judge_tile = slowly  # type: ignore[assignment]
+    with open_client(workers=2) as client:
+        fetch.fetch_chips(manifest, out, config, scenes, client=client)

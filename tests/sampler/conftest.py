@@ -64,6 +64,16 @@ def dask_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaskClust
         cluster.close()
 
 
+@pytest.fixture(scope="module")
+def short_delays() -> Iterator[None]:
+    """GDAL asks a failing server again as often as ever, but after a hundredth of a second."""
+    from csmoe_sampler.rasters import patience
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(patience.REOPENING, "GDAL_HTTP_RETRY_DELAY", "0.01")
+        yield
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """An empty file system of 1 MiB; needs the right to mount."""

@@ -1,9 +1,7 @@
 import json
-import multiprocessing
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -31,6 +29,7 @@ from csmoe_sampler.legend import load_legend
 from csmoe_sampler.progress import NoProgress, Progress
 from csmoe_sampler.rasters import open_source
 from csmoe_sampler.types import Int64, ReadCost
+from sampler import processes
 from sampler.atlas_fakes import FakeShares, describe_here
 from sampler.conftest import DaskCluster
 
@@ -518,14 +517,11 @@ def _stamps(out: Path) -> set[tuple[str, int]]:
 
 def test_a_killed_run_is_continued_to_the_byte(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["csmoe_sampler.atlas", "pandas"])
     out = tmp_path / "killed"
     for region, names in (((900, 6000), ("landcover",)), ((0, 7000), ("landcover", "climate"))):
         for changes in rng.integers(0, 9, size=2):
             before = _stamps(out)
-            process = context.Process(target=describe_here, args=(out, region, names, 0.01))
-            process.start()
+            process = processes.start(describe_here, out, region, names, 0.01)
             while len(_stamps(out) - before) < changes:
                 assert process.is_alive()
             time.sleep(rng.uniform(0, 0.02))
@@ -597,11 +593,10 @@ def test_a_full_disk_stops_the_run_and_space_lets_it_go_on(client: Client, whole
 
 def test_two_runs_at_once_are_refused(client: Client, tmp_path: Path) -> None:
     out = tmp_path / "a"
-    code = "import sys; from pathlib import Path; from sampler.atlas_fakes import describe_here\n"
-    code += "describe_here(Path(sys.argv[1]), (0, 7000), ('landcover',), 0.5)"
-    with subprocess.Popen([sys.executable, "-c", code, str(out)], cwd=Path(__file__).parents[1]) as other:
-        while not (out / "_atlas.json").exists():
-            assert other.poll() is None
-        with pytest.raises(StorageError, match="another process is writing to this folder"):
-            _describe(client, out, ALL[:9])
-        other.kill()
+    other = processes.start(describe_here, out, (0, 7000), ("landcover",), 0.5)
+    while not (out / "_atlas.json").exists():
+        assert other.is_alive()
+    with pytest.raises(StorageError, match="another process is writing to this folder"):
+        _describe(client, out, ALL[:9])
+    other.kill()
+    other.join()

@@ -1,13 +1,11 @@
 """The whole chain, from a region to pixels: the same bytes however the catalogue is reached and whatever goes wrong."""
 
 import json
-import os
 import random
 import shutil
-import signal
 import subprocess
 import sys
-from pathlib import Path
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,14 +14,16 @@ import rasterio
 import xarray as xr
 
 from csmoe_sampler import pipeline
+from csmoe_sampler.chips import fetch_chips
 from csmoe_sampler.config import ChipConfig, SceneConfig, load_config
 from csmoe_sampler.errors import ConfigError
 from csmoe_sampler.manifest import read_manifest, validate
 from csmoe_sampler.pipeline import Outputs, Runtime
 from csmoe_sampler.rasters import patience
-from csmoe_sampler.scenes import resolve_href
+from csmoe_sampler.remote import Patience
+from csmoe_sampler.scenes import resolve_href, signer_of
 from csmoe_sampler.scenes.assets import SceneFiles
-from csmoe_sampler.synthetic import Earth, write_scenes
+from sampler.processes import ended, killed_after, start_command
 from services.http_files import Faults
 from services.signed_files import serve_signed
 from services.stac_server import serve_stac
@@ -35,16 +35,9 @@ KILLS = 3
 
 
 @pytest.fixture(scope="module")
-def world(earth, tmp_path_factory):
+def world(sensed_earth):
     """An Earth with scenes of two granules."""
-    root = tmp_path_factory.mktemp("world") / "earth"
-    shutil.copytree(earth.root, root)
-    moved = {name: getattr(earth, name) for name in Earth.__dataclass_fields__}
-    for name, value in moved.items():
-        if isinstance(value, Path):
-            moved[name] = root / value.relative_to(earth.root)
-    moved["landcover"] = tuple(root / path.relative_to(earth.root) for path in earth.landcover)
-    return write_scenes(Earth(**moved), "tiny")
+    return sensed_earth
 
 
 def build_config(world, **overrides):
@@ -154,8 +147,18 @@ def absolute_items(world, url, folder):
     return paths
 
 
+def make_short_waits(monkeypatch):
+    """As many attempts as ever where a server fails, with tenths of a second for an answer and between them."""
+    monkeypatch.setitem(patience.REOPENING, "GDAL_HTTP_TIMEOUT", "0.5")
+    pauses = tuple(0.05 for _ in patience.BACKOFF_S)
+    monkeypatch.setattr("csmoe_sampler.chips.fetch_chips", partial(fetch_chips, pauses=pauses))
+    tokens = partial(signer_of, patience=Patience(backoff_s=0.01, backoff_max_s=0.1, timeout_s=0.5))
+    monkeypatch.setattr("csmoe_sampler.chips.fetch.signer_of", tokens)
+
+
+@pytest.mark.usefixtures("short_delays")
 def test_the_chain_over_a_stac_api_with_tokens_and_faults(chain, world, atlas, tmp_path, monkeypatch):
-    monkeypatch.setitem(patience.REOPENING, "GDAL_HTTP_TIMEOUT", "2")
+    make_short_waits(monkeypatch)
     faults = Faults(kinds=("429", "503", "timeout", "truncate", "reset"), rate=1 / 3, seed=5)
     with serve_signed(world.root, 40, faults) as server:
         paths = absolute_items(world, server.files.url, tmp_path)
@@ -182,15 +185,13 @@ def test_killed_at_random_moments_and_continued(chain, world, atlas, tmp_path):
     config.write_text("[chips]\nsize_px = 32\npixel_m = 300\nshard_chips = 4\n")
     fetch = ["fetch", "out.parquet", "--out", "chips.zarr", "--config", str(config), "--scenes", str(world.catalog)]
     chance = random.Random(3)
-    for command, seconds in ((pair, 3.0), (fetch, 6.0)):
-        for _ in range(KILLS):
-            process = subprocess.Popen([*COMMAND, *command, "--quiet"], cwd=tmp_path, start_new_session=True)
-            try:
-                process.wait(chance.uniform(1.0, seconds))
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
-        subprocess.run([*COMMAND, *command, "--quiet"], cwd=tmp_path, check=True, timeout=120)
+    for command, seconds in ((pair, 0.8), (fetch, 2.0)):
+        killed = [
+            killed_after(start_command([*command, "--quiet"], tmp_path), chance.uniform(0.1, seconds))
+            for _ in range(KILLS)
+        ]
+        assert any(killed)
+        assert ended(start_command([*command, "--quiet"], tmp_path)) == 0
     assert (tmp_path / "out.parquet").read_bytes() == chain.outputs.manifest.read_bytes()
     assert pixels_of(tmp_path / "chips.zarr") == pixels_of(chain.store)
     assert (tmp_path / "chips.zarr" / "zarr.json").read_bytes() == (chain.store / "zarr.json").read_bytes()

@@ -7,11 +7,9 @@ import hashlib
 import json
 import os
 import re
-import signal
-import subprocess
-import sys
 import time
 import warnings
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,11 +20,10 @@ import webdataset as wds
 from csmoe_sampler.chips.export import export_chips
 from csmoe_sampler.errors import ChipError, ManifestError, StorageError
 from csmoe_sampler.manifest import Manifest, write_manifest
+from sampler import processes
 from sampler.chip_files import bounds_of, encoded, write_store
 from sampler.real_chips import L2A, Chip, terramesh
 from sampler.small_world import config, drawn
-
-TESTS = Path(__file__).resolve().parents[1]
 
 
 def some_chips(data, num: int = 7) -> list[Chip]:
@@ -235,23 +232,14 @@ def test_what_is_there_is_not_written_again(store, tmp_path, to, lost, kept):
 
 
 def test_an_export_killed_at_any_moment_continues_to_the_same_bytes(store, tmp_path):
-    program = (
-        "import sys; from pathlib import Path; from csmoe_sampler.chips.export import export_chips; "
-        "print('ready', flush=True); store, out = map(Path, sys.argv[1:3]); "
-        "export_chips(store, None, out, sys.argv[3], shard_chips=1)"
-    )
     expected, out = tmp_path / "whole", tmp_path / "out"
     export_chips(store, None, expected, "geotiff", shard_chips=1)
-    process = subprocess.Popen(
-        [sys.executable, "-c", program, store, out, "geotiff"], stdout=subprocess.PIPE, cwd=TESTS
-    )
-    assert process.stdout.readline() == b"ready\n"
+    process = processes.start(partial(export_chips, shard_chips=1), store, None, out, "geotiff")
     until = time.monotonic() + 20
-    while process.poll() is None and len(list(out.glob("*"))) < 5 and time.monotonic() < until:
+    while process.is_alive() and len(list(out.glob("*"))) < 5 and time.monotonic() < until:
         time.sleep(0.001)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    process.stdout.close()
+    process.kill()
+    process.join()
     export_chips(store, None, out, "geotiff", shard_chips=1)
     assert digests(out) == digests(expected)
 

@@ -15,6 +15,7 @@ from csmoe_sampler.pipeline import Outputs, Runtime, build
 from csmoe_sampler.remote import Patience
 from services.http_files import Faults, serve_files
 
+QUICK = Patience(retries=2, backoff_s=0.01)
 LEGEND = """
 name = "three"
 title = "Three classes"
@@ -93,6 +94,8 @@ BAD_BUILDS = {
 
 @pytest.mark.parametrize("name", BAD_BUILDS)
 def test_bad_input_gives_one_line_and_writes_nothing(world, tmp_path, capsys, monkeypatch, name):
+    monkeypatch.setattr("csmoe_sampler.engine.CONNECT_TIMEOUT_S", 0.5)
+    monkeypatch.setattr("csmoe_sampler.stac.catalogue.Patience", lambda: QUICK)
     arguments, wrong, parts = BAD_BUILDS[name]
     given = [] if wrong is None else sources(world, **wrong)
     out = tmp_path / "out.parquet"
@@ -109,7 +112,7 @@ def test_bad_input_gives_one_line_and_writes_nothing(world, tmp_path, capsys, mo
 
 
 def test_failing_catalogue(world, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("csmoe_sampler.stac.catalogue.Patience", lambda: Patience(retries=2, backoff_s=0.01))
+    monkeypatch.setattr("csmoe_sampler.stac.catalogue.Patience", lambda: QUICK)
     with serve_files(world, Faults(kinds=("503",), retry_after_s=0)) as server:
         arguments = ["--stac-url", server.url, "--climate", world / "climate.tif", "--out", tmp_path / "out.parquet"]
         code, _, said = run(capsys, monkeypatch, "build", "--region", "0,0,4,3", "--n", 5, *arguments)

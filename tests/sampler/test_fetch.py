@@ -1,13 +1,8 @@
 """Fetching: whatever servers, tokens, disks and kills do, the same store to the byte."""
 
-import os
 import random
-import signal
-import subprocess
-import sys
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +12,8 @@ from csmoe_sampler.chips.store import ChipStore, read_provenance
 from csmoe_sampler.config import ChipConfig, SceneConfig
 from csmoe_sampler.engine import open_client
 from csmoe_sampler.errors import ChipError, ConfigError, ManifestError, RasterUnreachableError, StorageError
-from sampler.chip_inputs import Chosen, manifest_of, write_band, write_provider
+from sampler import processes
+from sampler.chip_inputs import Chosen, fetch_slowly, manifest_of, write_band, write_provider
 from services.http_files import Faults, serve_files
 from services.signed_files import serve_signed
 
@@ -26,6 +22,7 @@ CORNER = (500_000.0, 5_300_040.0)
 CONFIG = ChipConfig(size_px=48, s2_bands=("B01", "B03", "B05"), shard_chips=4)
 NUM_TILES = 11
 HASTY = (0.005,) * 40
+pytestmark = pytest.mark.usefixtures("short_delays")
 
 
 @pytest.fixture(scope="module")
@@ -133,52 +130,20 @@ def test_tokens_that_die_are_asked_for_anew(scene, local, client, tmp_path):
 
 # ---- killed and continued -------------------------------------------------------------------------------------------
 
-FORKING = """
-import os, sys, time
-from pathlib import Path
-from sampler import test_fetch
-from csmoe_sampler.chips import fetch
-from csmoe_sampler.engine import open_client
-
-def slowly(*args, judge=fetch.judge_tile):
-    time.sleep(0.05)
-    return judge(*args)
-
-fetch.judge_tile = slowly
-folder, out = Path(sys.argv[1]), Path(sys.argv[2])
-for _ in sys.stdin:
-    child = os.fork()
-    if child == 0:
-        with open_client(workers=2) as client:
-            print(os.getpid(), flush=True)
-            manifest, scenes = test_fetch.manifest_of(test_fetch.tiles_of()), test_fetch.scenes_of(folder)
-            fetch.fetch_chips(manifest, out, test_fetch.CONFIG, scenes, client=client)
-        os._exit(0)
-    os.waitpid(child, 0)
-    print("ended", flush=True)
-"""
-"""A process that has imported everything, and forks one to be killed for each line that it reads."""
-
 
 def test_killed_and_continued(scene, local, client, tmp_path):
     out = tmp_path / "chips.zarr"
     chance = random.Random(11)
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[1])}
-    command = [sys.executable, "-c", FORKING, str(scene), str(out)]
     unfinished = 0
-    with subprocess.Popen(
-        command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
-    ) as parent:
-        for _ in range(3):
-            parent.stdin.write("start\n")
-            child = int(parent.stdout.readline())
-            time.sleep(chance.uniform(0.1, 0.4))
-            os.kill(child, signal.SIGKILL)
-            assert parent.stdout.readline() == "ended\n"
-            if (out / "zarr.json").exists() and b"csmoe" not in (out / "zarr.json").read_bytes():
-                unfinished += 1
-                with pytest.raises(ChipError, match="is unfinished: run the same fetch again"):
-                    read_provenance(out)
+    for sign in ("chips.journal", "chips.zarr/zarr.json", "chips.journal/shard-*"):
+        process = processes.start(fetch_slowly, manifest_of(tiles_of()), out, CONFIG, scenes_of(scene))
+        while process.is_alive() and not list(tmp_path.glob(sign)):
+            time.sleep(0.002)
+        assert processes.killed_after(process, chance.uniform(0, 0.05))
+        if (out / "zarr.json").exists() and b"csmoe" not in (out / "zarr.json").read_bytes():
+            unfinished += 1
+            with pytest.raises(ChipError, match="is unfinished: run the same fetch again"):
+                read_provenance(out)
     fetch_chips(manifest_of(tiles_of()), out, CONFIG, scenes_of(scene), client=client)
     assert unfinished > 0
     assert contents(out) == contents(local)

@@ -1,11 +1,7 @@
 """Whole builds: the same manifest however it was reached, and what a user is promised of it."""
 
-import os
 import random
 import shutil
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +16,7 @@ from csmoe_sampler.grid import TileGrid
 from csmoe_sampler.legend import load_legend
 from csmoe_sampler.manifest import read_manifest, validate
 from csmoe_sampler.pipeline import Outputs, Runtime
-
-COMMAND = [sys.executable, "-m", "csmoe_sampler"]
+from sampler.processes import ended, killed_after, start_command
 
 
 def config_on(earth, **overrides):
@@ -112,31 +107,26 @@ def test_every_objective_gives_a_sound_manifest(built, tmp_path, objective):
     assert has_probability == (objective in {"spread", "random", "proportional"})
 
 
-def test_killed_at_ten_moments_and_continued(earth, built, tmp_path):
+def test_killed_at_six_moments_and_continued(earth, built, tmp_path):
     """SIGKILL does not ask; whatever is on disk, the same command ends with the same bytes."""
     outputs = Outputs.beside(tmp_path / "out.parquet", report=False)
     command = [
-        *COMMAND, "build", "--region", "global", "--n", "600", "--grid-km", "25", "--no-report", "--quiet",
+        "build", "--region", "global", "--n", "600", "--grid-km", "25", "--no-report", "--quiet",
         "--stac-url", str(earth.catalog), "--climate", str(earth.climate), "--out", str(outputs.manifest),
         "--config", str(tmp_path / "run.toml"),
     ]  # fmt: skip
     (tmp_path / "run.toml").write_text("[strata]\nmin_size = 20\n")
     rng, killed = random.Random(7), 0
-    for _ in range(40):
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
-        try:
-            process.wait(timeout=rng.uniform(1.5, 7.0))
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+    for _ in range(30):
+        if killed_after(start_command(command, tmp_path), rng.uniform(0.1, 2.5)):
             killed += 1
-        if killed == 10:
-            break
-        if process.returncode == 0:  # it ended before the kill: begin again
+        else:  # it ended before the kill: begin again
             outputs.manifest.unlink()
             shutil.rmtree(outputs.atlas)
-    subprocess.run(command, check=True)
-    assert killed == 10
+        if killed == 6:
+            break
+    assert killed == 6
+    assert ended(start_command(command, tmp_path)) == 0
     assert files_of(outputs) == files_of(built)
     assert not list(tmp_path.rglob("*.tmp-*"))
 

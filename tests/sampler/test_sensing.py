@@ -82,9 +82,10 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def own_earth(earth, tmp_path_factory):
-    """An Earth to which scenes may be added."""
-    return copy_earth(earth, tmp_path_factory.mktemp("scenes") / "earth")
+def own_earth(earth, sensed_earth, tmp_path_factory):
+    """An Earth whose scenes may be spoilt."""
+    root = shutil.copytree(sensed_earth.root, tmp_path_factory.mktemp("scenes") / "earth")
+    return write_earth(root, earth.size, earth.seed)
 
 
 @pytest.fixture(scope="module")

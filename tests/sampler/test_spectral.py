@@ -41,6 +41,7 @@ from services.http_files import Faults, serve_files
 GRID = TileGrid()
 OFFSET = 1000.0
 PAUSES_S = (0.01,) * 20
+pytestmark = pytest.mark.usefixtures("short_delays")
 
 
 def plain_statistics(pixels: np.ndarray, clear: np.ndarray) -> tuple[float, float, np.ndarray]:
@@ -351,7 +352,7 @@ def test_a_refused_signature_is_renewed(granules, tiles):
     folder, west, _ = granules
     some, tickets = tiles[::5], Tickets()
     access = Access(sign=tickets, pauses_s=PAUSES_S)
-    with serve_files(folder, Faults(kinds=("403",), rate=0.34, seed=4)) as server:
+    with serve_files(folder, Faults(kinds=("403",), rate=0.2, seed=4)) as server:
         found = spectral_of(remote_row(west, folder, server.url), access=access).describe(GRID, some)
         assert any(request.fault for request in server.requests)
     assert same(found, spectral_of(west).describe(GRID, some))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -74,7 +74,7 @@ def candidates(atlas: pa.Table, config: BuildConfig) -> Bool:
 def features_of(population: Population, config: BuildConfig, legends: Mapping[str, Classes]) -> Features:
     """The vectors between which the selection measures distances, with the weights of `selection.weights`."""
     blocks: list[Block] = []
-    scale_of = {descriptor.name: descriptor.scale for descriptor in config.descriptors}
+    further = {descriptor.name: descriptor for descriptor in config.descriptors}
     for name, weight in sorted(config.selection.weights.items()):
         if name == "position":
             blocks.append(Position(lon=population.lon, lat=population.lat, weight=weight))
@@ -85,10 +85,27 @@ def features_of(population: Population, config: BuildConfig, legends: Mapping[st
             scales = axis_scales(config.spectral)
             columns = [_column(population.table, column) for column in scales]
             blocks.append(Values(columns=columns, weight=weight, scales=list(scales.values())))
+        elif further[name].use is not None:
+            columns = [_column(population.table, column) for column in _columns_of(name, population.table, further)]
+            blocks.append(Values(columns=columns, weight=weight, scales=[further[name].scale] * len(columns)))
         else:
             columns = [_column(population.table, f"{name}_{statistic}") for statistic in ("mean", "std")]
-            blocks.append(Moments(columns=columns, weight=weight, scale=scale_of[name]))
+            blocks.append(Moments(columns=columns, weight=weight, scale=further[name].scale))
     return build_features(blocks, tile_keys(config.seed, population.tiles))
+
+
+def _columns_of(name: str, table: pa.Table, further: Iterable[str]) -> list[str]:
+    """Columns that begin with the name of a descriptor of the user's own, and with no longer name of another.
+
+    Raises:
+        AtlasError: There is none.
+    """
+    longer = tuple(f"{other}_" for other in further if other.startswith(f"{name}_"))
+    own = [column for column in table.column_names if column.startswith(f"{name}_")]
+    found = [column for column in own if not (longer and column.startswith(longer))]
+    if not found:
+        raise AtlasError(f"atlas: no column '{name}_...'; describe it again with the descriptors of this configuration")
+    return found
 
 
 def class_shares(table: pa.Table, name: str, labels: Sequence[str]) -> Float32:

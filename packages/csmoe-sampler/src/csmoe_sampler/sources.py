@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from csmoe_sampler.climate import cache_folder, climate_map
 from csmoe_sampler.config import BuildConfig, DescriptorConfig, LandcoverConfig, SpectralConfig
 from csmoe_sampler.descriptors import ClassShares, Moments
+from csmoe_sampler.extensions import load
 from csmoe_sampler.grid import TileGrid
 from csmoe_sampler.legend import Legend, load_legend
 from csmoe_sampler.progress import Progress
@@ -61,6 +62,8 @@ def _landcover_source(config: LandcoverConfig) -> RasterSource:
 
 
 def _further(config: DescriptorConfig) -> Descriptor:
+    if config.use is not None:
+        return cast(Descriptor, load(config.use)(config.name, config.source))
     raster = open_source(config.source, reproject=config.reproject)
     if config.statistic == "moments":
         return Moments(name=config.name, raster=raster)

@@ -7,6 +7,7 @@ import fcntl
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -58,6 +59,32 @@ def atomic_path(path: Path) -> Iterator[Path]:
         except BaseException:
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
+            raise
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """A temporary folder beside `path`; what the block writes there becomes `path` if it ends without an error.
+
+    For folders of very many small files, which are flushed together. What a killed writer of the same folder has left
+    is removed.
+
+    Raises:
+        StorageError: `path` is there already, the disk is full, or the place is not writable.
+    """
+    with _explained(path):
+        if path.exists():
+            raise StorageError(f"{path} is there already: choose another place, or remove it")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_left(path)
+        temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+        try:
+            temporary.mkdir()
+            yield temporary
+            os.sync()
+            temporary.rename(path)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
             raise
 
 
@@ -165,7 +192,10 @@ def _remove_left(path: Path) -> None:
     for left in path.parent.iterdir():
         owner = left.name.removeprefix(start)
         if left.name.startswith(start) and owner.isdigit() and not _lives(int(owner)):
-            left.unlink(missing_ok=True)
+            if left.is_dir():
+                shutil.rmtree(left, ignore_errors=True)
+            else:
+                left.unlink(missing_ok=True)
 
 
 def _lives(process: int) -> bool:

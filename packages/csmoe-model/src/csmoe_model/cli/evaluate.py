@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from csmoe_model.cli.options import Quiet
-
-if TYPE_CHECKING:
-    from csmoe_model.evaluation.comparison import Comparison
-    from csmoe_model.evaluation.records import Record
+from csmoe_model.cli.comparing import checked, finish, gathered, new, opened
+from csmoe_model.cli.options import Quiet, Setting, layout_options
 
 app = typer.Typer(
     name="evaluate",
@@ -41,18 +38,17 @@ Normalised = Annotated[
 Label = Annotated[str | None, typer.Option(help="Column of a manifest that holds the classes.")]
 Manifest = Annotated[Path | None, typer.Option(help="Manifest of a chip store.", metavar="<path>")]
 Metadata = Annotated[Path | None, typer.Option(help="BigEarthNet's metadata.parquet.", metavar="<path>")]
-Option = Annotated[
-    list[str] | None,
-    typer.Option("--set", help="What the layout leaves open, as bands=B04,B03,B02; repeatable.", metavar="<key=value>"),
+Seeds = Annotated[
+    list[int] | None,
+    typer.Option("--seed", min=0, help="Of what is trained, repeatable; the first of the rest.", show_default="0"),
 ]
-Seeds = Annotated[list[int] | None, typer.Option("--seed", help="Repeatable.", show_default="0")]
 Batch = Annotated[int, typer.Option(min=1, help="Samples at once.")]
 Workers = Annotated[int, typer.Option(min=0, help="Processes that load.")]
 Device = Annotated[str, typer.Option(help="cpu or cuda.")]
 Resamples = Annotated[int, typer.Option(min=0, help="For intervals; 0: none.")]
 Unsound = Annotated[bool, typer.Option("--unsound", help="Go on although the pixels look wrong.")]
 Out = Annotated[
-    Path, typer.Option(help="Folder for results.json, table.md, figures.csv and pictures.", metavar="<path>")
+    Path, typer.Option(help="Folder for results.json, table.md, figures.csv and pictures; a new one.", metavar="<path>")
 ]
 
 
@@ -70,7 +66,7 @@ def classification(
     label: Label = None,
     manifest: Manifest = None,
     metadata: Metadata = None,
-    option: Option = None,
+    option: Setting = None,
     normalise: Normalised = "auto",
     image_px: ImagePx = None,
     floors: Floors = True,
@@ -85,29 +81,33 @@ def classification(
     quiet: Quiet = False,
 ) -> None:
     """Classify scenes by nearest neighbours, a linear probe or fine-tuning."""
+    from itertools import chain
+
     from csmoe_model.errors import ConfigError
     from csmoe_model.evaluation import comparison as runs
     from csmoe_model.evaluation.candidates import candidates
     from csmoe_model.evaluation.classification import ClassifyConfig
     from csmoe_model.evaluation.finetune import FinetuneConfig
-    from csmoe_model.train.config import OptimiserConfig
 
+    new(out)
     methods, seeds = method or ["knn", "linear"], seed or [0]
     if unknown := set(methods) - {"knn", "linear", "finetune"}:
         raise ConfigError(f"--method {', '.join(sorted(unknown))}: give knn, linear or finetune")
-    layout = layout_options(label=label, manifest=manifest, metadata=metadata, seed=seeds[0], option=option)
-    compared = opened(data, format, layout, normalise, device, batch, workers, resamples, unsound, quiet)
+    frozen = tuple(name for name in methods if name != "finetune")
+    config = checked(ClassifyConfig, methods=frozen, seed=seeds[0], resamples=resamples)
+    tuning = checked(FinetuneConfig, epochs=epochs, batch=batch, lr=lr)
+    layout = layout_options(label=label, manifest=manifest, metadata=metadata, option=option)
+    loading = {"batch": batch, "workers": workers, "resamples": resamples}
+    compared = opened(data, format, layout, normalise=normalise, device=device, unsound=unsound, quiet=quiet, **loading)
     backbones = candidates(compared.data, checkpoint or (), peer or (), slots or (), floors=floors, image_px=image_px)
-    records: list[Record] = []
-    if frozen := tuple(name for name in methods if name != "finetune"):
-        config = ClassifyConfig(methods=frozen, seed=seeds[0], resamples=resamples)  # type: ignore[arg-type]
-        records += runs.classification(compared, backbones, config)
-    if "finetune" in methods:
-        base = FinetuneConfig()
-        tuned = base.model_copy(update={"epochs": epochs, "optimiser": base.optimiser.model_copy(update={"lr": lr})})
-        assert isinstance(tuned.optimiser, OptimiserConfig)
-        records += runs.finetuning(compared, backbones, tuned, seeds)
-    finish(out, records)
+    found = gathered(
+        out,
+        chain(
+            runs.classification(compared, backbones, config) if frozen else (),
+            runs.finetuning(compared, backbones, tuning, seeds) if "finetune" in methods else (),
+        ),
+    )
+    finish(out, found)
 
 
 @app.command()
@@ -129,7 +129,7 @@ def segmentation(
     epochs: Annotated[int, typer.Option(min=1)] = 20,
     lr: Annotated[float, typer.Option(help="Of the head.")] = 1e-3,
     metadata: Metadata = None,
-    option: Option = None,
+    option: Setting = None,
     normalise: Normalised = "auto",
     image_px: ImagePx = None,
     floors: Floors = True,
@@ -147,30 +147,32 @@ def segmentation(
     from csmoe_model.evaluation.mask_pictures import draw_masks
     from csmoe_model.evaluation.segment_batches import SegmentConfig
 
-    seeds = seed or [0]
+    new(out)
     if format is None and (data / "Reference_Maps").is_dir():
         format = "bigearthnet-maps"
-    layout = layout_options(metadata=metadata, seed=seeds[0], option=option)
-    compared = opened(data, format, layout, normalise, device, batch, workers, resamples, unsound, quiet)
+    config = checked(
+        SegmentConfig,
+        head=head,
+        sensor=sensor,
+        layers=tuple(layer) if layer else None,
+        frozen=frozen,
+        augment=not frozen,
+        resize=resize,
+        epochs=epochs,
+        lr=lr,
+        batch=batch,
+        workers=workers,
+    )
+    layout = layout_options(metadata=metadata, option=option)
+    loading = {"batch": batch, "workers": workers, "resamples": resamples}
+    compared = opened(data, format, layout, normalise=normalise, device=device, unsound=unsound, quiet=quiet, **loading)
     backbones = candidates(compared.data, checkpoint or (), peer or (), slots or (), floors=floors, image_px=image_px)
-    base = SegmentConfig()
-    settings: dict[str, Any] = {
-        "head": head,
-        "sensor": sensor,
-        "frozen": frozen,
-        "resize": resize,
-        "epochs": epochs,
-        "batch": batch,
-    }
-    settings["layers"] = tuple(layer) if layer else None
-    config = SegmentConfig.model_validate(base.model_dump() | settings)
-    out.mkdir(parents=True, exist_ok=True)
 
     def draw(extractor: Any, found: Any, own: Any) -> None:
         path = out / f"masks_{_file_name(extractor.name)}_{own.seed}.png"
         draw_masks(compared.data, found, own, path, device=compared.device)
 
-    finish(out, list(runs.segmentation(compared, backbones, config, seeds, done=draw)))
+    finish(out, gathered(out, runs.segmentation(compared, backbones, config, seed or [0], done=draw)))
 
 
 @app.command()
@@ -188,11 +190,11 @@ def retrieval(
     label: Label = None,
     manifest: Manifest = None,
     metadata: Metadata = None,
-    option: Option = None,
+    option: Setting = None,
     normalise: Normalised = "auto",
     image_px: ImagePx = None,
     floors: Floors = True,
-    seed: Annotated[int, typer.Option(help="Of intervals and random weights.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of intervals and random weights.")] = 0,
     batch: Batch = 64,
     workers: Workers = 0,
     resamples: Resamples = 1000,
@@ -206,10 +208,9 @@ def retrieval(
     from csmoe_model.evaluation.gallery import draw_gallery
     from csmoe_model.evaluation.retrieval import RetrievalConfig
 
-    layout = layout_options(label=label, manifest=manifest, metadata=metadata, seed=seed, option=option)
-    compared = opened(data, format, layout, normalise, device, batch, workers, resamples, unsound, quiet)
-    backbones = candidates(compared.data, checkpoint or (), peer or (), slots or (), floors=floors, image_px=image_px)
-    config = RetrievalConfig(
+    new(out)
+    config = checked(
+        RetrievalConfig,
         query_split=query_split,
         archive_split=archive_split,
         depths=tuple(sorted(k or (5, 10))),
@@ -217,7 +218,10 @@ def retrieval(
         resamples=resamples,
         seed=seed,
     )
-    out.mkdir(parents=True, exist_ok=True)
+    layout = layout_options(label=label, manifest=manifest, metadata=metadata, option=option)
+    loading = {"batch": batch, "workers": workers, "resamples": resamples}
+    compared = opened(data, format, layout, normalise=normalise, device=device, unsound=unsound, quiet=quiet, **loading)
+    backbones = candidates(compared.data, checkpoint or (), peer or (), slots or (), floors=floors, image_px=image_px)
 
     def draw(extractor: Any, found: Any, sources: Any) -> None:
         for direction in found.directions.values():
@@ -225,73 +229,7 @@ def retrieval(
             path = out / f"gallery_{_file_name(extractor.name)}_{name}.png"
             draw_gallery(compared.data, direction, path, sources=sources)
 
-    finish(out, list(runs.retrieval(compared, backbones, config, done=draw)))
-
-
-def layout_options(*, option: list[str] | None, **named: Any) -> Any:
-    """Layout options from those of the command line."""
-    from pydantic import ValidationError
-
-    from csmoe_model.errors import ConfigError
-    from csmoe_model.evaluation.layouts import LayoutOptions
-    from csmoe_model.train.files import problems
-
-    values = {key: value for key, value in named.items() if value is not None}
-    for one in option or ():
-        key, equals, value = one.partition("=")
-        if not equals:
-            raise ConfigError(f"--set {one}: give key=value")
-        values[key] = value.split(",") if key in ("bands", "classes", "shares") else value
-    try:
-        return LayoutOptions.model_validate(values)
-    except ValidationError as error:
-        raise ConfigError(f"data set: {problems(error)}") from error
-
-
-def opened(
-    data: Path,
-    format: str | None,
-    layout: Any,
-    normalise: str,
-    device: str,
-    batch: int,
-    workers: int,
-    resamples: int,
-    unsound: bool,
-    quiet: bool,
-) -> Comparison:
-    """The data set, checked."""
-    from dataclasses import replace
-
-    import torch
-
-    from csmoe_model.cli.progress import counting
-    from csmoe_model.errors import ConfigError
-    from csmoe_model.evaluation.checks import check_data, require_sound
-    from csmoe_model.evaluation.comparison import Comparison
-    from csmoe_model.evaluation.layouts import open_set
-
-    if normalise not in ("auto", "model", "data"):
-        raise ConfigError(f"--normalise {normalise}: give auto, model or data")
-    found = open_set(data, format, layout)
-    return Comparison(
-        data=replace(found, notes=(*found.notes, *map(str, check_data(found)))) if unsound else require_sound(found),
-        normalise=normalise,  # type: ignore[arg-type]
-        device=torch.device(device),
-        batch=batch,
-        workers=workers,
-        resamples=resamples,
-        counting=lambda name, total: counting(name, total, "samples", quiet=quiet),
-    )
-
-
-def finish(out: Path, records: list[Record]) -> None:
-    """Writes results, and shows the table."""
-    from csmoe_model.evaluation.comparison import write_results
-
-    paths = write_results(out, records)
-    typer.echo((out / "table.md").read_text(encoding="utf-8"))
-    typer.echo("\n".join(map(str, paths)))
+    finish(out, gathered(out, runs.retrieval(compared, backbones, config, done=draw)))
 
 
 def _file_name(name: str) -> str:

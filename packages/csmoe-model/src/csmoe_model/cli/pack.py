@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from csmoe_model.cli.options import Quiet
+from csmoe_model.cli.options import Quiet, Setting, layout_options
 
 
 def pack(
@@ -16,9 +16,7 @@ def pack(
     format: Annotated[
         str | None, typer.Option(metavar="<name>", help="Layout of the data set.", show_default="found")
     ] = None,
-    part: Annotated[
-        str | None, typer.Option(metavar="<name>", help="Of a data set that is more than one, say 'both' of ombria.")
-    ] = None,
+    option: Setting = None,
     size_px: Annotated[
         int | None, typer.Option(metavar="<int>", min=1, help="Edge of the chips.", show_default="as the images are")
     ] = None,
@@ -32,10 +30,10 @@ def pack(
     from csmoe_model.cli.progress import counting
     from csmoe_model.evaluation.checks import require_sound
     from csmoe_model.evaluation.dataset import SPLITS
-    from csmoe_model.evaluation.layouts import LayoutOptions, open_set
+    from csmoe_model.evaluation.layouts import open_set
     from csmoe_model.evaluation.pack import pack as write
 
-    found = require_sound(open_set(data, format, LayoutOptions(part=part)))
+    found = require_sound(open_set(data, format, layout_options(option=option)))
     splits = [split for split in SPLITS if (test or split != "test") and (found.split == split).any()]
     num = sum(len(found.of_split(split)) for split in splits)
     with counting("pack", num, "samples", quiet=quiet) as advance:

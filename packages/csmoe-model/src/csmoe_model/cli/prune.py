@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from csmoe_model.cli.comparing import checked, finish, gathered, new, opened
 from csmoe_model.cli.evaluate import (
     Batch,
     Data,
@@ -17,16 +18,12 @@ from csmoe_model.cli.evaluate import (
     Manifest,
     Metadata,
     Normalised,
-    Option,
     Out,
     Resamples,
     Unsound,
     Workers,
-    finish,
-    layout_options,
-    opened,
 )
-from csmoe_model.cli.options import Quiet
+from csmoe_model.cli.options import Quiet, Setting, layout_options
 
 if TYPE_CHECKING:
     from csmoe_model.evaluation.pruning import Criterion
@@ -44,10 +41,10 @@ def prune(
     label: Label = None,
     manifest: Manifest = None,
     metadata: Metadata = None,
-    option: Option = None,
+    option: Setting = None,
     normalise: Normalised = "auto",
     image_px: ImagePx = None,
-    seed: Annotated[int, typer.Option(help="Of head, control and intervals.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of head, control and intervals.")] = 0,
     batch: Batch = 64,
     workers: Workers = 0,
     resamples: Resamples = 1000,
@@ -61,27 +58,30 @@ def prune(
     chance.
     """
     import math
+    from itertools import chain
 
-    from csmoe_model.errors import ConfigError
+    from csmoe_model.evaluation.candidates import candidates
     from csmoe_model.evaluation.classification import ClassifyConfig
+    from csmoe_model.evaluation.comparison import classification
     from csmoe_model.evaluation.extractors.own import trained
     from csmoe_model.evaluation.pruning import mixtures, pruned
     from csmoe_model.evaluation.pruning_curve import importance_of, pruning_curve
     from csmoe_model.train.checkpoint import read_config, resolve, save_model
 
-    if (out / "model").exists():
-        raise ConfigError(f"--out {out}: has a model already; choose another folder")
-    layout = layout_options(label=label, manifest=manifest, metadata=metadata, seed=seed, option=option)
-    compared = opened(data, format, layout, normalise, device, batch, workers, resamples, unsound, quiet)
-    extractor = trained(checkpoint, image_px=image_px)
-    num = next(iter(mixtures(extractor.module).values())).num_experts
+    new(out)
+    whole = trained(checkpoint, image_px=image_px)
+    num = next(iter(mixtures(whole.module).values())).num_experts
     experts = max(1, math.ceil(num * keep - 1e-9))
-    criteria: tuple[Criterion, ...] = ("gradient", "dispatch", "random")
-    ranked = {criterion: importance_of(compared, extractor, criterion, seed) for criterion in criteria}
-    config = ClassifyConfig(seed=seed, resamples=resamples)
-    records = list(pruning_curve(compared, extractor, ranked, config))
+    layout = layout_options(label=label, manifest=manifest, metadata=metadata, option=option)
+    loading = {"batch": batch, "workers": workers, "resamples": resamples}
+    compared = opened(data, format, layout, normalise=normalise, device=device, unsound=unsound, quiet=quiet, **loading)
+    criteria: tuple[Criterion, ...] = ("gradient", "dispatch", "chance")
+    ranked = {criterion: importance_of(compared, whole, criterion, seed) for criterion in criteria}
     original = read_config(resolve(checkpoint))
     small = pruned(trained(checkpoint).module, ranked[by], experts)
     save_model(out / "model", small, original.model_copy(update={"model": small.config}))
-    finish(out, records)
+    config = checked(ClassifyConfig, seed=seed, resamples=resamples)
+    backbones = candidates(compared.data, [checkpoint], image_px=image_px)
+    curve = pruning_curve(compared, whole.module, ranked, config)
+    finish(out, gathered(out, chain(classification(compared, backbones, config), curve)))
     typer.echo(f"{experts} of {num} experts a layer -> {out / 'model'}")

@@ -18,7 +18,7 @@ def results(
     dataset: Annotated[str | None, typer.Option(help="The leaderboard's name of the data set.")] = None,
 ) -> None:
     """Put results of several runs into one table, or into a leaderboard's layout."""
-    from csmoe_model.cli.evaluate import finish
+    from csmoe_model.cli.comparing import finish
     from csmoe_model.errors import ConfigError
     from csmoe_model.evaluation.leaderboards import geobench_2, geobench_2_about, torchgeo_bench
     from csmoe_model.evaluation.records import read_records

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from csmoe_model.config import ModelConfig
 from csmoe_model.cost import dense_twin
 from csmoe_model.errors import ConfigError
 from csmoe_model.evaluation.dataset import EvaluationSet
 from csmoe_model.evaluation.extractor import Extractor
-from csmoe_model.evaluation.extractors.own import trained, untrained
+from csmoe_model.evaluation.extractors.own import check_slots, sized, trained, untrained
 from csmoe_model.train.checkpoint import model_config
 
 Candidate = Callable[[int], Extractor]
@@ -31,34 +32,50 @@ def candidates(
         data: What they are compared on; statistics take its bands.
         checkpoints: Folders or runs.
         peers: `timm:NAME` or `torchgeo:NAME`, with `=FILE` for weights on the disk.
-        slots: Checkpoints come once more with so many slots an expert.
-        floors: Image statistics, random weights of the first checkpoint's shape and, where that has mixtures, of its
-            dense twin.
+        slots: Checkpoints with mixtures come once more with so many slots an expert.
+        floors: Image statistics, and random weights of the shape of the first checkpoint with mixtures and of its dense
+            twin, or of the first checkpoint where none has mixtures.
         image_px: Edge of the images of checkpoints and peers; default: their own.
 
     Raises:
-        ConfigError: There is nothing to compare, or no such peer.
-        CheckpointError: A checkpoint cannot be loaded.
+        ConfigError: There is nothing to compare, no such peer, or no checkpoint has as many slots.
+        CheckpointError: A checkpoint is not there.
     """
     if not checkpoints and not peers:
         raise ConfigError("nothing to compare: give --checkpoint or --peer")
+    configs = [sized(model_config(path), image_px) for path in checkpoints]
+    mixed = [config for config in configs if config.encoder.moe]
+    if slots and not mixed:
+        raise ConfigError("--slots: no checkpoint has experts: leave it out")
     found: list[Candidate] = []
     if floors:
         found.append(lambda _: _statistics(data, image_px))
-    if floors and checkpoints:
-        config = model_config(checkpoints[0])
-        found.append(lambda seed: untrained(config, seed=seed, image_px=image_px))
-        if config.encoder.moe:
-            twin = dense_twin(config)
-            found.append(lambda seed: untrained(twin, seed=seed, image_px=image_px, name="random weights, dense"))
-    for name, path in zip(_short(checkpoints), checkpoints, strict=True):
-        for number in (None, *slots):
-            found.append(_own(path, name if number is None else f"{name}, {number} slots", image_px, number))
+        found += [_untrained(shape) for config in (mixed or configs)[:1] for shape in _with_twin(config)]
+    for name, path, config in zip(_short(checkpoints), checkpoints, configs, strict=True):
+        wanted = slots if config.encoder.moe else ()
+        for number in wanted:
+            check_slots(name, config, number)
+        found += [_trained(path, image_px, name, number, bool(wanted)) for number in (None, *wanted)]
     return found + [_peer(peer, image_px) for peer in peers]
 
 
-def _own(path: Path, name: str, image_px: int | None, slots: int | None) -> Candidate:
-    return lambda _: trained(path, image_px=image_px, name=name, slots=slots)
+def _with_twin(config: ModelConfig) -> list[ModelConfig]:
+    return [config, dense_twin(config)] if config.encoder.moe else [config]
+
+
+def _untrained(config: ModelConfig) -> Candidate:
+    name = "random weights" if config.encoder.moe else "random weights, dense"
+    return lambda seed: untrained(config, seed=seed, name=name)
+
+
+def _trained(path: Path, image_px: int | None, name: str, slots: int | None, on_curve: bool) -> Candidate:
+    def build(_seed: int) -> Extractor:
+        shown = name if slots is None else f"{name}, {slots} slots"
+        extractor = trained(path, image_px=image_px, name=shown, slots=slots)
+        extractor.curve = name if on_curve else ""
+        return extractor
+
+    return build
 
 
 def _statistics(data: EvaluationSet, image_px: int | None) -> Extractor:

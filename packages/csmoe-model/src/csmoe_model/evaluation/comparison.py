@@ -13,7 +13,7 @@ import torch
 
 from csmoe_model.evaluation.candidates import Candidate
 from csmoe_model.evaluation.classification import ClassifyConfig, classify, prior_floor
-from csmoe_model.evaluation.dataset import EvaluationSet
+from csmoe_model.evaluation.dataset import SPLITS, EvaluationSet
 from csmoe_model.evaluation.extract import JOINT, Features, extract
 from csmoe_model.evaluation.extractor import Extractor
 from csmoe_model.evaluation.figures import Figures
@@ -98,20 +98,26 @@ class Comparison:
         ]
 
     def record(
-        self, task: str, extractor: Extractor, preparation: Preparation, figures: Figures, **more: Any
+        self,
+        task: str,
+        extractor: Extractor,
+        preparation: Preparation,
+        figures: Figures,
+        settings: Mapping[str, Any],
+        notes: Sequence[str],
     ) -> Record:
         """Figures with all that they depend on."""
         return Record(
             task=task,
-            settings=more.get("settings", {}),
+            settings=dict(settings),
             data=self.about,
             model=about_model(extractor, list(preparation.feeds)),
             inputs=about_inputs(preparation),
             image_px=extractor.image_px,
             normalise=preparation.normalise,
-            seed=more.get("seed", 0),
+            seed=settings["seed"],
             figures=as_values(figures),
-            notes=(*preparation.notes(), *more.get("notes", ())),
+            notes=tuple(dict.fromkeys([*preparation.notes(), *notes])),
             versions=versions(),
             device=str(self.device),
         )
@@ -125,24 +131,21 @@ def classification(comparison: Comparison, backbones: Sequence[Candidate], confi
     """
     yield _prior(comparison, config)
     for candidate in backbones:
-        extractor = candidate(config.seed)
-        features, preparation = comparison.features(extractor, ("train", "validation", "test"))
-        found = classify(features, comparison.data, config)
-        settings = config.model_dump(mode="json") | {
-            "chosen_c": {view: max(curve, key=lambda c: curve[c]) for view, curve in found.curves.items()},
-            "curves": found.curves,
-            "confusion": {key: matrix.tolist() for key, matrix in found.confusion.items()},
-            "thresholds": found.thresholds,
-        }
-        yield comparison.record(
-            "classification",
-            extractor,
-            preparation,
-            found.figures,
-            settings=settings,
-            seed=config.seed,
-            notes=[*comparison.left_out(features), *found.notes],
-        )
+        yield classified(comparison, candidate(config.seed), config)
+
+
+def classified(comparison: Comparison, extractor: Extractor, config: ClassifyConfig) -> Record:
+    """The record of a backbone in `classification`; raises DataError as that does."""
+    features, preparation = comparison.features(extractor, SPLITS)
+    found = classify(features, comparison.data, config)
+    settings = config.model_dump(mode="json") | {
+        "chosen_c": {key: max(curve, key=lambda c: curve[c]) for key, curve in found.curves.items()},
+        "curves": {key: {f"{c:g}": score for c, score in curve.items()} for key, curve in found.curves.items()},
+        "confusion": {key: matrix.tolist() for key, matrix in found.confusion.items()},
+        "thresholds": found.thresholds,
+    }
+    notes = [*comparison.left_out(features), *found.notes]
+    return comparison.record("classification", extractor, preparation, found.figures, settings, notes)
 
 
 def finetuning(
@@ -169,15 +172,11 @@ def finetuning(
                 f"{method}/{own.sensor or _view(preparation)}/{name}": figure
                 for name, figure in _judged(comparison, found, seed).items()
             }
-            yield comparison.record(
-                "classification",
-                extractor,
-                preparation,
-                figures,
-                settings=own.model_dump(mode="json") | {"lr": own.optimiser.lr, "epoch": found.fitted.best},
-                seed=seed,
-                notes=found.notes,
-            )
+            settings = own.model_dump(mode="json") | {
+                "resamples": comparison.resamples,
+                "best_epoch": found.fitted.best,
+            }
+            yield comparison.record("classification", extractor, preparation, figures, settings, found.notes)
 
 
 def segmentation(
@@ -213,17 +212,15 @@ def segmentation(
                 found = segment(data, extractor, own, device=comparison.device, resampling=resampling, advance=advance)
             preparation = Preparation(data, own.inputs(extractor), None, own.normalise)
             view = own.sensor or _view(preparation)
+            method = own.head if own.frozen else f"{own.head}-finetuned"
             done(extractor, found, own)
-            yield comparison.record(
-                "segmentation",
-                extractor,
-                preparation,
-                {f"{own.head}/{view}/{name}": figure for name, figure in found.figures.items()},
-                settings=own.model_dump(mode="json")
-                | {"lr": own.optimiser.lr, "epoch": found.fitted.best, "confusion": found.confusion.tolist()},
-                seed=seed,
-                notes=found.notes,
-            )
+            figures = {f"{method}/{view}/{name}": figure for name, figure in found.figures.items()}
+            settings = own.model_dump(mode="json") | {
+                "resamples": comparison.resamples,
+                "best_epoch": found.fitted.best,
+                "confusion": found.confusion.tolist(),
+            }
+            yield comparison.record("segmentation", extractor, preparation, figures, settings, found.notes)
 
 
 def retrieval(
@@ -257,24 +254,18 @@ def retrieval(
             _heads(extractor, comparison.device),
         )
         done(extractor, found, {name: feed.source for name, feed in preparation.feeds.items()})
-        yield comparison.record(
-            "retrieval",
-            extractor,
-            preparation,
-            {
-                f"{kind}/{direction.name}/{name}": figure
-                for direction in found.directions.values()
-                for kind, figures in direction.figures.items()
-                for name, figure in figures.items()
-            },
-            settings=config.model_dump(mode="json")
-            | {
-                "protocol": found.protocol,
-                "left_out": {name: direction.left_out for name, direction in found.directions.items()},
-            },
-            seed=config.seed,
-            notes=[*comparison.left_out(features), *found.notes],
-        )
+        figures = {
+            f"{kind}/{direction.name}/{name}": figure
+            for direction in found.directions.values()
+            for kind, figures in direction.figures.items()
+            for name, figure in figures.items()
+        }
+        settings = config.model_dump(mode="json") | {
+            "protocol": found.protocol,
+            "left_out": {name: direction.left_out for name, direction in found.directions.items()},
+        }
+        notes = [*comparison.left_out(features), *found.notes]
+        yield comparison.record("retrieval", extractor, preparation, figures, settings, notes)
 
 
 def _prior(comparison: Comparison, config: ClassifyConfig) -> Record:
@@ -334,9 +325,10 @@ def write_results(folder: Path, records: Sequence[Record]) -> list[Path]:
     from csmoe_model.evaluation.records import write_records
     from csmoe_model.evaluation.tables import long_csv, markdown
 
+    table, figures = markdown(records), long_csv(records)
     folder.mkdir(parents=True, exist_ok=True)
     write_records(folder / "results.json", records)
-    (folder / "table.md").write_text(markdown(records), encoding="utf-8")
-    (folder / "figures.csv").write_text(long_csv(records), encoding="utf-8")
+    (folder / "table.md").write_text(table, encoding="utf-8")
+    (folder / "figures.csv").write_text(figures, encoding="utf-8")
     draw_costs(records, folder / "costs.png")
     return sorted(folder.glob("*"))

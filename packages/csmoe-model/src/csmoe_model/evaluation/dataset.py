@@ -7,7 +7,8 @@ decided in `prepare`, so that a swapped band or a wrong unit can be seen in one 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -79,10 +80,24 @@ class EvaluationSet:
                 problems.append(f"{len(column)} of {name} for {len(self)} samples")
         if unknown := sorted(set(self.split.tolist()) - set(SPLITS)):
             problems.append(f"splits {', '.join(unknown)}: they are {', '.join(SPLITS)}")
-        if len(np.unique(self.ids)) < len(self):
-            problems.append("an id stands twice")
+        names = {"id": self.ids.tolist(), "class": self.classes}
+        names |= {f"band of {sensor}": bands.names for sensor, bands in self.sensors.items()}
+        problems.extend(f"{kind} '{twice}' stands twice" for kind, own in names.items() if (twice := _twice(own)))
+        problems.extend(self._label_problems())
         if problems:
             raise DataError(f"data set {self.name}: {'; '.join(problems)}")
+
+    def _label_problems(self) -> list[str]:
+        """What would make figures wrong that nothing else notices."""
+        labels, num = self.labels, len(self.classes)
+        if labels is None:
+            return []
+        wanted = {"single_label": 1, "multi_label": 2}.get(self.task, labels.ndim)
+        if labels.ndim != wanted:
+            return [f"labels of {labels.ndim} dimensions, {wanted} are those of the task {self.task}"]
+        if labels.ndim == 1 and len(labels) and not 0 <= labels.min() <= labels.max() < num:
+            return [f"labels from {labels.min()} to {labels.max()} for {num} classes"]
+        return []
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -108,13 +123,14 @@ class EvaluationSet:
         return hashlib.sha256("\n".join(rows).encode()).hexdigest()[:16]
 
     def fingerprint(self, *, samples: int = 32) -> str:
-        """Tells the data: names, bands, units, labels, and the pixels of some samples, spread over the sorted ids.
+        """Tells the data: classes, bands, units, ids, labels, and the pixels of some samples, spread over sorted ids.
 
         Raises:
             DataError: A sample cannot be read.
         """
         digest = hashlib.sha256()
-        about = [self.task, *self.classes, *(f"{name} {bands}" for name, bands in sorted(self.sensors.items()))]
+        sensors = [f"{name} {bands}" for name, bands in sorted(self.sensors.items())]
+        about = [self.task, str(self.ignore_index), *self.classes, *sensors]
         digest.update("\n".join(about).encode())
         order = np.argsort(self.ids)
         digest.update("\n".join(self.ids[order].tolist()).encode())
@@ -127,3 +143,9 @@ class EvaluationSet:
             if self.task == "segmentation":
                 digest.update(np.ascontiguousarray(self.reader.mask(sample), "<i8").tobytes())
         return digest.hexdigest()[:16]
+
+
+def _twice(names: Sequence[str]) -> str | None:
+    """The first that stands twice; none: none does."""
+    counts = Counter(names)
+    return next((name for name in names if counts[name] > 1), None)

@@ -32,8 +32,7 @@ class Loaded:
     images: dict[str, Tensor]
     """(B, C, H, W) By sensor of the extractor; 0 where a sample lacks it."""
     valid: dict[str, Tensor]
-    masks: Tensor | None
-    """(B, H, W) Classes, where they were asked for."""
+    """(B, C, H, W)"""
 
     def has(self, sensor: str) -> Tensor:
         """(B,) Whether a sample has anything of a sensor."""
@@ -76,23 +75,21 @@ def load(
     *,
     batch: int = 64,
     workers: int = 0,
-    masks: bool = False,
 ) -> Iterator[Loaded]:
     """Prepared samples in their order, batch by batch.
 
     Args:
         data: Where they are from.
         samples: Numbers.
-        preparation: Bands, units, size; with masks its `image_px` must be none, and all images of one size.
+        preparation: Bands, units, size.
         batch: Samples at once.
         workers: Processes that load ahead.
-        masks: Bring masks too.
 
     Raises:
         DataError: A sample cannot be read.
     """
     loader: DataLoader[Any] = DataLoader(
-        _Samples(data, preparation, masks),
+        _Samples(data, preparation),
         batch_sampler=[list(map(int, part)) for part in _parts(samples, batch)],
         num_workers=workers,
         collate_fn=_as_it_is,
@@ -151,9 +148,8 @@ def extract(
 class _Samples(Dataset[Any]):
     """Whole batches; our own errors come as values, since PyTorch would hide them in the text of a traceback."""
 
-    def __init__(self, data: EvaluationSet, preparation: Preparation, masks: bool) -> None:
-        self._reader, self._preparation, self._masks = data.reader, preparation, masks
-        self._ids = data.ids
+    def __init__(self, data: EvaluationSet, preparation: Preparation) -> None:
+        self._reader, self._preparation, self._ids = data.reader, preparation, data.ids
 
     def __getitems__(self, samples: list[int]) -> Loaded | DataError:
         try:
@@ -175,8 +171,7 @@ class _Samples(Dataset[Any]):
             if differing := [sample for sample, (image, _) in zip(samples, both, strict=True) if image.shape != shape]:
                 raise DataError(f"sample {self._ids[differing[0]]} has another size than its neighbours: give a size")
             images[name], valid[name] = (torch.stack(part) for part in zip(*both, strict=True))
-        masks = torch.stack([torch.from_numpy(self._reader.mask(k)) for k in samples]) if self._masks else None
-        return Loaded(samples=np.array(samples), images=images, valid=valid, masks=masks)
+        return Loaded(samples=np.array(samples), images=images, valid=valid)
 
 
 def _parts(samples: Sequence[int] | npt.NDArray[np.int64], size: int) -> list[npt.NDArray[np.int64]]:

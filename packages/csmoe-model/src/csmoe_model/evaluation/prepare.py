@@ -167,9 +167,9 @@ def statistics(
         DataError: There is no training split, or a band is constant in it.
     """
     train = data.of_split("train")
-    step = max(1, len(train) // _SEEN)
+    seen = train[np.unique(np.linspace(0, len(train) - 1, min(_SEEN, len(train))).astype(int))]
     count, total, square = np.zeros(len(channels)), np.zeros(len(channels)), np.zeros(len(channels))
-    for sample in train[::step]:
+    for sample in seen:
         pixels = data.reader.images(int(sample)).get(source)
         if pixels is None:
             continue

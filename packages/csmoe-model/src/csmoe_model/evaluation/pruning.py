@@ -16,16 +16,17 @@ from torch.nn import functional
 
 from csmoe_model.errors import ConfigError
 from csmoe_model.evaluation.dataset import EvaluationSet
-from csmoe_model.evaluation.extract import Loaded, load
+from csmoe_model.evaluation.extract import Loaded
 from csmoe_model.evaluation.extractors.own import OwnExtractor
 from csmoe_model.evaluation.finetune import PooledHead
-from csmoe_model.evaluation.prepare import Preparation
 from csmoe_model.nn.model import CSMoE
 from csmoe_model.nn.soft_moe import SoftMoE
 
-Criterion = Literal["gradient", "dispatch", "random"]
+Criterion = Literal["gradient", "dispatch", "chance"]
 Importance = Mapping[str, Tensor]
 """(n,) Of the experts of each layer, by the layer's name."""
+_PARTS = {"router.phi": 1, "experts.w1": 0, "experts.b1": 0, "experts.w2": 0, "experts.b2": 0}
+"""Parameters of a layer that experts have a share in, and the axis that counts these."""
 
 
 def mixtures(model: CSMoE) -> dict[str, SoftMoE]:
@@ -41,7 +42,8 @@ def task_gradient(
 ) -> dict[str, Tensor]:
     """How much the loss of a task would change without an expert, to first order (Molchanov et al. 2017, 1611.06440).
 
-    The mean over samples of |dL/dg|, where a gate g = 1 multiplies what the expert gives.
+    The mean over samples of |dL/dg|, where a gate g = 1 multiplies what the expert gives; one gate for all sensors that
+    pass through it.
 
     Args:
         extractor: The model.
@@ -60,30 +62,30 @@ def task_gradient(
         labels = torch.from_numpy(data.labels[batch.samples]).to(device)
         with _gates(layers) as gates:
             scores = head(*_pooled(extractor, batch, device))
-            # The sum, not the mean, so that each gate's gradient is that of its own sample.
-            if labels.dim() == 1:
-                loss = functional.cross_entropy(scores, labels, reduction="sum")
-            else:
-                loss = functional.binary_cross_entropy_with_logits(scores, labels.float(), reduction="sum")
-            names, own = zip(*gates.items(), strict=True)
-            for name, parts in zip(names, own, strict=True):
-                for gradient in torch.autograd.grad(loss, parts, retain_graph=True, allow_unused=True):
-                    if gradient is not None:
-                        sums[name] += gradient.abs().sum(1).cpu()
+        # The sum, not the mean, so that each gate's gradient is that of its own sample.
+        if labels.dim() == 1:
+            loss = functional.cross_entropy(scores, labels, reduction="sum")
+        else:
+            loss = functional.binary_cross_entropy_with_logits(scores, labels.float(), reduction="sum")
+        names = [name for name, calls in gates.items() for _ in calls]
+        gradients = torch.autograd.grad(loss, [gate for calls in gates.values() for gate in calls])
+        for name in dict.fromkeys(names):
+            own = [gradient for called, gradient in zip(names, gradients, strict=True) if called == name]
+            sums[name] += torch.stack(own).sum(0).abs().sum(1).cpu()
         count += len(batch.samples)
     return {name: total / max(count, 1) for name, total in sums.items()}
 
 
 @torch.no_grad()
 def dispatch_mass(extractor: OwnExtractor, loaded: Iterator[Loaded], device: torch.device) -> dict[str, Tensor]:
-    """Share of what tokens get that comes from each expert; needs no labels."""
+    """Share of what tokens get that comes from each expert, over the images that there are; needs no labels."""
     layers = mixtures(extractor.module)
     sums = {name: torch.zeros(layer.num_experts) for name, layer in layers.items()}
 
     def watch(name: str, layer: SoftMoE) -> Callable[..., None]:
         def hook(_module: nn.Module, _inputs: Any, routing: Any) -> None:
             mass = routing.combine.sum((0, 1)).unflatten(0, (layer.num_experts, -1)).sum(1)
-            sums[name] += mass.float().cpu()
+            sums[name] += mass.cpu()
 
         return hook
 
@@ -91,7 +93,9 @@ def dispatch_mass(extractor: OwnExtractor, loaded: Iterator[Loaded], device: tor
     extractor.module.to(device).eval()
     try:
         for batch in loaded:
-            _pooled(extractor, batch, device)
+            for name, images in batch.images.items():
+                if (own := batch.has(name)).any():
+                    extractor(name, images[own].to(device), batch.valid[name][own].to(device))
     finally:
         for handle in handles:
             handle.remove()
@@ -120,24 +124,11 @@ def pruned(model: CSMoE, importance: Importance, experts: int) -> CSMoE:
     state = dict(model.state_dict())
     for name in layers:
         keep = importance[name].argsort(descending=True, stable=True)[:experts].sort().values
-        for part, axis in (
-            ("router.phi", 1),
-            ("experts.w1", 0),
-            ("experts.b1", 0),
-            ("experts.w2", 0),
-            ("experts.b2", 0),
-        ):
+        for part, axis in _PARTS.items():
             key = f"encoder.{name}.{part}"
             state[key] = state[key].index_select(axis, keep.to(state[key].device))
     small.load_state_dict(state)
     return small.eval()
-
-
-def training_samples(
-    data: EvaluationSet, extractor: OwnExtractor, preparation: Preparation, batch: int
-) -> Iterator[Loaded]:
-    """What importance is measured on."""
-    return load(data, data.of_split("train"), preparation, batch=batch)
 
 
 @contextmanager
@@ -167,7 +158,7 @@ def _gates(layers: Mapping[str, SoftMoE]) -> Iterator[dict[str, list[Tensor]]]:
 def _pooled(
     extractor: OwnExtractor, batch: Loaded, device: torch.device
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Pooled features of every sensor, and who has it."""
+    """Pooled features of every sensor, and who has it; of the others the head takes nothing."""
     pooled = {
         name: extractor(name, images.to(device), batch.valid[name].to(device)).pooled
         for name, images in batch.images.items()

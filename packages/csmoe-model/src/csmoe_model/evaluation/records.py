@@ -15,9 +15,12 @@ from pydantic import TypeAdapter, ValidationError
 from csmoe_model.config import Section
 from csmoe_model.errors import ConfigError, DataError
 from csmoe_model.evaluation.dataset import SPLITS, EvaluationSet
+from csmoe_model.evaluation.extract import JOINT
 from csmoe_model.evaluation.extractor import Extractor
+from csmoe_model.evaluation.extractors.own import OwnExtractor
 from csmoe_model.evaluation.figures import Figure, Figures
 from csmoe_model.evaluation.prepare import Preparation
+from csmoe_model.nn.model import CSMoE
 
 Value = tuple[float | None, float | None, float | None]
 """A figure and its interval; none where there is no number."""
@@ -46,8 +49,11 @@ class ModelAbout(Section):
     weights: str | None
     """SHA-256 of parameters and buffers, its first 16 digits; none: it has none."""
     num_parameters: int
+    """Of what encodes, all sensors together; decoders and retrieval heads are not counted."""
     macs: dict[str, int | None]
-    """Multiply-adds of one image, by sensor; each is two FLOP."""
+    """Multiply-adds of one image of `image_px`, by sensor; each is two FLOP."""
+    curve: str = ""
+    """Of the curve that it is a point of, where one model is computed with more or less of its parts."""
 
 
 class InputAbout(Section):
@@ -61,6 +67,7 @@ class InputAbout(Section):
     unit: tuple[str, str]
     """Of the data set; of the values that were standardised."""
     mean: tuple[float, ...]
+    """One a band; of missing ones the backbone's own, which nothing was standardised with."""
     std: tuple[float, ...]
 
 
@@ -90,8 +97,9 @@ class Record(Section):
         return self.model.kind in ("statistics", "random", "prior")
 
     def gflop(self, view: str) -> float | None:
-        """Of one sample: of a sensor, of all of them, or of both sides of a direction; None where nobody knows."""
-        parts = [macs for name, macs in self.model.macs.items() if view == "joint" or name in view.split(">")]
+        """Of one image of each sensor of a view, of a direction those of both sides; None where nobody knows."""
+        sensors = view.split(">")
+        parts = [macs for name, macs in self.model.macs.items() if JOINT in sensors or name in sensors]
         return None if not parts or None in parts else 2e-9 * sum(macs for macs in parts if macs is not None)
 
 
@@ -111,12 +119,14 @@ def about_data(data: EvaluationSet) -> DataAbout:
 def about_model(extractor: Extractor, sensors: Sequence[str]) -> ModelAbout:
     """What is known of a backbone, on the paths of some of its sensors."""
     module = extractor.module
+    encodes = module.encoder if isinstance(module, CSMoE) else module
     return ModelAbout(
         name=extractor.name,
         kind=extractor.kind,
         weights=None if module is None else _digest(module.state_dict()),
-        num_parameters=0 if module is None else sum(parameter.numel() for parameter in module.parameters()),
+        num_parameters=0 if encodes is None else sum(parameter.numel() for parameter in encodes.parameters()),
         macs={sensor: extractor.macs(sensor) for sensor in sensors},
+        curve=extractor.curve if isinstance(extractor, OwnExtractor) else "",
     )
 
 
@@ -146,9 +156,9 @@ def as_values(figures: Figures) -> dict[str, Value]:
     return {name: (_number(one.value), _number(one.low), _number(one.high)) for name, one in figures.items()}
 
 
-def as_figures(values: Mapping[str, Value]) -> Figures:
-    """The inverse of `as_values`."""
-    return {name: Figure(*(math.nan if part is None else part for part in one)) for name, one in values.items()}
+def as_figure(value: Value) -> Figure:
+    """The inverse of `as_values`, of one figure."""
+    return Figure(*(math.nan if part is None else part for part in value))
 
 
 def write_records(path: Path, records: Sequence[Record]) -> None:
@@ -173,12 +183,18 @@ def read_records(path: Path) -> list[Record]:
 
 
 def comparable(records: Sequence[Record]) -> None:
-    """Raises ConfigError where records do not stand on the same data, splits and task."""
-    for part in ("fingerprint", "split_hash"):
-        if len(found := sorted({getattr(one.data, part) for one in records})) > 1:
-            raise ConfigError(f"results: differ in the data's {part} ({', '.join(found)}): they cannot share a table")
-    if len(tasks := sorted({one.task for one in records})) > 1:
-        raise ConfigError(f"results: are of {' and '.join(tasks)}: they cannot share a table")
+    """Raises ConfigError where there are no records, or not all on the same data, splits, task and protocol."""
+    if not records:
+        raise ConfigError("results: there are none to make a table of")
+    found = {
+        "task": [one.task for one in records],
+        "fingerprint of the data": [one.data.fingerprint for one in records],
+        "hash of the splits": [one.data.split_hash for one in records],
+        "protocol": [str(one.settings.get("protocol", "none")) for one in records],
+    }
+    for part, values in found.items():
+        if len(names := dict.fromkeys(values)) > 1:
+            raise ConfigError(f"results: differ in the {part} ({' and '.join(names)}): they cannot share a table")
 
 
 def _digest(state: Mapping[str, object]) -> str:

@@ -6,7 +6,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -19,7 +19,6 @@ from csmoe_sampler.progress import NoProgress, Progress
 from csmoe_sampler.storage import Lock, write_json
 from csmoe_sampler.types import Int64
 
-Target = Literal["webdataset", "geotiff"]
 PLAN, SUMMARY = "plan.json", "export.json"
 _ABOUT = ("landcover", "climate", "stratum", "weight", "rank", "split")
 """Columns of a manifest that go with each chip."""
@@ -56,15 +55,16 @@ class Job:
     shard_chips: int
 
 
-_WRITERS: dict[Target, Writer] = {"webdataset": write_shards, "geotiff": write_geotiffs}
+_WRITERS: dict[str, Writer] = {"webdataset": write_shards, "geotiff": write_geotiffs}
 
 
 def export_chips(
     store: Path,
     manifest: Path | None,
     out: Path,
-    to: Target,
+    to: str,
     *,
+    writer: Writer | None = None,
     shard_chips: int = 256,
     progress: Progress | None = None,
 ) -> Export:
@@ -79,7 +79,8 @@ def export_chips(
         store: A finished chip store.
         manifest: Its manifest, whose land cover, climate, stratum, weight, rank and split then go with each chip.
         out: A folder, empty or of the same export.
-        to: The format.
+        to: Name of the format.
+        writer: Writes it; by default that of `webdataset` or `geotiff`.
         shard_chips: Tiles in a tar file.
         progress: Told of every chip.
 
@@ -94,25 +95,31 @@ def export_chips(
         job = Job(rows=rows, wanted=rows.fetched, about=about, shard_chips=shard_chips)
         _agree(out, _plan(job, to))
         progress.start("export", len(job.wanted), "chips")
-        names = _WRITERS[to](job, out, progress)
+        names = (writer or _WRITERS[to])(job, out, progress)
         progress.finish()
         result = Export(num_chips=len(job.wanted), files=names, failed=tuple(rows.failures()))
         write_json(out / SUMMARY, _summary(job, to, result))
     return result
 
 
-def _about(manifest: Manifest, rows: ChipRows) -> dict[str, dict[str, Any]]:
-    tiles = manifest.column("tile_id").astype(np.str_).tolist()
+def check_tiles(manifest: Manifest, rows: ChipRows) -> list[str]:
+    """The tiles of a manifest, where a store holds its chips row by row; raises ManifestError where it does not."""
+    tiles: list[str] = manifest.column("tile_id").astype(np.str_).tolist()
     if tiles[: len(rows.tile_ids)] != rows.tile_ids:
         raise ManifestError(
             f"manifest: its first {len(rows.tile_ids)} tiles are not those of the chip store; give the manifest that "
             "the store was fetched for"
         )
+    return tiles
+
+
+def _about(manifest: Manifest, rows: ChipRows) -> dict[str, dict[str, Any]]:
+    tiles = check_tiles(manifest, rows)
     table = manifest.table.select([name for name in _ABOUT if name in manifest.table.column_names])
     return dict(zip(tiles, table.to_pylist(), strict=True))
 
 
-def _plan(job: Job, to: Target) -> dict[str, Any]:
+def _plan(job: Job, to: str) -> dict[str, Any]:
     """What decides the bytes of the output."""
     of_rows = hashlib.sha256(job.rows.status.tobytes() + "\n".join(job.rows.tile_ids).encode()).hexdigest()
     content = json.dumps([job.rows.metadata, job.about], sort_keys=True).encode()
@@ -124,12 +131,14 @@ def _agree(out: Path, plan: dict[str, Any]) -> None:
     """Keeps the plan in the folder, so that no two exports are mixed."""
     path = out / PLAN
     if not path.exists():
+        if any(not entry.name.startswith(".") for entry in out.iterdir()):
+            raise StorageError(f"{out}: holds other files, and no export that could go on: choose an empty folder")
         write_json(path, plan)
     elif json.loads(path.read_text(encoding="utf-8")) != plan:
         raise StorageError(f"{out}: holds the export of another store or with other options: choose an empty folder")
 
 
-def _summary(job: Job, to: Target, result: Export) -> dict[str, Any]:
+def _summary(job: Job, to: str, result: Export) -> dict[str, Any]:
     return {
         "format": to,
         "chips": result.num_chips,

@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 import rasterio
 
-from csmoe_sampler.chips.rows import ChipRow
+from csmoe_sampler.chips.rows import ChipRow, ChipRows
 from csmoe_sampler.errors import RasterError
 from csmoe_sampler.progress import Progress
 from csmoe_sampler.storage import atomic_path, write_json
@@ -28,9 +27,9 @@ def write_geotiffs(job: Job, out: Path, progress: Progress) -> tuple[str, ...]:
     described: list[dict[str, Any]] = []
     for chip in job.rows.read(job.wanted[~done]):
         folder = out / chip.tile_id
-        for name, array in chip.arrays.items():
+        for name in chip.arrays:
             ending = f"_{chip.season}" if chip.season else ""
-            _write(chip, name, array, job, folder / f"{name.upper()}{ending}.tif")
+            write_layer(chip, name, job.rows, folder / f"{name.upper()}{ending}.tif")
         described.append({"season": chip.season, **chip.facts} if chip.season else chip.facts)
         if chip.season == job.rows.seasons[-1]:
             about = {"row": chip.row, **job.about.get(chip.tile_id, {})}
@@ -40,9 +39,15 @@ def write_geotiffs(job: Job, out: Path, progress: Progress) -> tuple[str, ...]:
     return tuple(tiles)
 
 
-def _write(chip: ChipRow, name: str, array: npt.NDArray[Any], job: Job, path: Path) -> None:
-    attributes = job.rows.layers[name]
-    names = job.rows.bands.get(name, (name.upper(),))
+def write_layer(chip: ChipRow, name: str, rows: ChipRows, path: Path) -> None:
+    """Writes the pixels of a sensor, or the mask `scl`, as one file.
+
+    Raises:
+        RasterError: GDAL refuses them.
+        StorageError: The disk is full, or the place is not writable.
+    """
+    array, attributes = chip.arrays[name], rows.layers[name]
+    names = rows.bands.get(name, (name.upper(),))
     values = array if array.ndim == 3 else array[None]
     missing = float("nan") if values.dtype.kind == "f" else attributes.get("_FillValue", 0)
     options = {

@@ -1,7 +1,7 @@
 """Options that several commands share."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -43,7 +43,9 @@ Reproject = Annotated[
 ]
 ObjectiveName = Annotated[
     str | None,
-    typer.Option("--objective", help="diverse, spread, random, proportional or kmeans.", show_default="diverse"),
+    typer.Option(
+        "--objective", help="diverse, spread, random, proportional, kmeans, or module:Class.", show_default="diverse"
+    ),
 ]
 Strict = Annotated[bool, typer.Option("--strict", help="Fail where the region has fewer tiles on land than --n.")]
 Scheduler = Annotated[
@@ -77,4 +79,17 @@ Sentinel1 = Annotated[str | None, typer.Option(help="rtc, grd or none.", show_de
 Diversity = Annotated[
     str | None,
     typer.Option(help="Axes of the diversity, as spectral,landcover.", show_default="landcover,climate,position"),
+]
+FormatName = Literal[
+    "majortom",
+    "rslearn",
+    "olmoearth",
+    "torchgeo",
+    "terratorch",
+    "stac-geoparquet",
+    "geojson",
+    "csv",
+    "croissant",
+    "webdataset",
+    "geotiff",
 ]

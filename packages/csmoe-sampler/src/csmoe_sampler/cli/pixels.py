@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -11,6 +11,7 @@ from csmoe_sampler.cli.options import (
     Config,
     DryRun,
     End,
+    FormatName,
     Items,
     MaxCloud,
     Overwrite,
@@ -120,17 +121,23 @@ def fetch(
 
 
 def export(
-    manifest: Annotated[Path, typer.Argument(help="The manifest of the chips.")],
-    to: Annotated[Literal["webdataset", "geotiff"], typer.Option(help="Format.")],
-    out: Annotated[Path, typer.Option(help="Folder to write to.")],
-    chips: Annotated[Path, typer.Option(help="The chip store.")] = Path("chips.zarr"),
+    manifest: Annotated[Path, typer.Argument(help="A manifest.")],
+    to: Annotated[FormatName, typer.Option(help="Format.")],
+    out: Annotated[Path, typer.Option(help="File or folder to write; nothing is replaced.")],
+    chips: Annotated[
+        Path | None,
+        typer.Option(help="The chip store of the manifest.", show_default="chips.zarr where the format needs one"),
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Write the chips in another format.
+    """Write a manifest, or its chips, in the format of others.
 
-    Tar shards of WebDataset, or GeoTIFFs in a folder a tile.
+    Tables: csv, geojson, stac-geoparquet, majortom, olmoearth. Chips: webdataset, geotiff, torchgeo, terratorch.
+    Either: rslearn, croissant.
     """
-    from csmoe_sampler.chips.export import export_chips
+    from csmoe_sampler.exports import FORMATS
+    from csmoe_sampler.exports import export as write
 
-    exported = export_chips(chips, manifest, out, to, progress=terminal_progress(quiet))
-    typer.echo(f"{exported.num_chips:,} chips in {out}")
+    if chips is None and FORMATS[to].chips == "must":
+        chips = Path("chips.zarr")
+    typer.echo(f"{write(manifest, to, out, chips=chips, progress=terminal_progress(quiet))} in {out}")

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+import re
+from typing import Annotated, Any
 
 import tomli_w
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from csmoe_sampler.config.rasters import ClimateConfig, DescriptorConfig, GridConfig, LandcoverConfig
 from csmoe_sampler.config.scenes import SpectralConfig
 from csmoe_sampler.config.section import Section, Share, digest_of, file_name
+from csmoe_sampler.extensions import REFERENCE
+
+OBJECTIVES = ("diverse", "spread", "random", "proportional", "kmeans")
 
 
 class CandidateConfig(Section):
@@ -40,11 +44,20 @@ class AllocationConfig(Section):
 class SelectionConfig(Section):
     """How tiles are drawn inside a stratum."""
 
-    objective: Literal["diverse", "spread", "random", "proportional", "kmeans"] = "diverse"
+    objective: str = "diverse"
+    """`diverse`, `spread`, `random`, `proportional`, `kmeans`, or `module:Class` of one's own."""
     weights: dict[str, Annotated[float, Field(ge=0)]] = Field(
         default={"landcover": 1.0, "climate": 0.5, "position": 0.5}
     )
     """Weight of each descriptor, by name, and of the position on the sphere in the squared distance."""
+
+    @field_validator("objective")
+    @classmethod
+    def _objective_is_known(cls, name: str) -> str:
+        if name not in OBJECTIVES and not re.fullmatch(REFERENCE, name):
+            known = ", ".join(f"'{known}'" for known in OBJECTIVES)
+            raise ValueError(f"no objective is called '{name}': known are {known}, and module:Class of your own")
+        return name
 
 
 class SplitConfig(Section):
@@ -110,6 +123,8 @@ class BuildConfig(Section):
         for descriptor in values["descriptors"]:
             descriptor["source"] = [file_name(path) for path in descriptor["source"]]
             descriptor["legend"] = file_name(descriptor["legend"])
+            if descriptor["use"] is None:
+                del descriptor["use"]  # the digests of builds without it are those from before there was one
         if self.spectral is None:
             del values["spectral"]  # the digests of builds without it are those from before there was one
         else:

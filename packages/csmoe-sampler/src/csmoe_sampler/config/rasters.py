@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from csmoe_sampler.config.section import Section
+from csmoe_sampler.extensions import REFERENCE
 
 
 class GridConfig(Section):
@@ -62,21 +63,27 @@ class ClimateConfig(Section):
 
 
 class DescriptorConfig(Section):
-    """A further descriptor of the user's: a raster, a statistic, a name."""
+    """A further descriptor of the user's: a raster, a statistic, a name; or a class of one's own."""
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
-    source: tuple[str, ...]
+    source: tuple[str, ...] = ()
     """Paths, URLs or glob patterns."""
+    use: Annotated[str, Field(pattern=REFERENCE)] | None = None
+    """`module:Class` of one's own in place of a statistic of a raster; made from the name and the source."""
     statistic: Literal["shares", "moments"] = "moments"
     """`shares` of the classes of a categorical raster, or `moments` (mean, standard deviation) of a numeric one."""
     legend: str | None = None
     """For `shares`: legend name or path."""
     scale: Annotated[float, Field(gt=0)] = 1.0
-    """For `moments`: the difference that counts as one unit of distance in the selection."""
+    """For numbers: the difference that counts as one unit of distance in the selection."""
     reproject: bool = False
 
     @model_validator(mode="after")
-    def _shares_need_a_legend(self) -> DescriptorConfig:
+    def _says_what_it_needs(self) -> DescriptorConfig:
+        if self.use is None and not self.source:
+            raise ValueError(f"descriptor '{self.name}': needs a source, or a class of your own to use")
+        if self.use is not None and (self.statistic != "moments" or self.legend is not None or self.reproject):
+            raise ValueError(f"descriptor '{self.name}': statistic, legend and reproject do not go with 'use'")
         if self.statistic == "shares" and self.legend is None:
             raise ValueError(f"descriptor '{self.name}': statistic 'shares' needs a legend")
         if self.name in {"landcover", "climate", "position", "spectral"}:

@@ -62,7 +62,8 @@ def _weights(rows: Rows) -> Iterator[Violation]:
 def _probabilities(rows: Rows) -> Iterator[Violation]:
     found, null = rows["inclusion_probability"], rows.null("inclusion_probability")
     name = rows.metadata["config"]["selection"]["objective"]
-    if name in PURPOSIVE_OBJECTIVES:
+    # Whether a class of the user's own is a probability design, its rows tell.
+    if name in PURPOSIVE_OBJECTIVES or (":" in name and null.all()):
         yield from rows.flag("inclusion_probability", ~null, found, "null", f"objective {name} is purposive")
         return
     # Where scenes have decided which tiles stay, the probabilities of the design hold no more.

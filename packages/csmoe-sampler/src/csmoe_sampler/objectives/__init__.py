@@ -7,6 +7,7 @@
 | `random` | simple random sampling | quota / size, exactly |
 | `proportional` | the same, with strata in proportion to their size | quota / size, exactly |
 | `kmeans` | evenly from the clusters of the stratum | - |
+| `module:Class` | as a class of the user's says (docs/extending.md) | its own |
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from importlib import import_module
 from typing import Protocol, cast
 
 from csmoe_sampler.errors import ConfigError
+from csmoe_sampler.extensions import load
 from csmoe_sampler.features import Features
 from csmoe_sampler.types import Int64
 
@@ -60,11 +62,13 @@ class Objective(Protocol):
 
 
 def get_objective(name: str) -> Objective:
-    """The objective called `name`.
+    """The objective called `name`, or the user's own that `module:Class` names.
 
     Raises:
         ConfigError: There is none, or it needs a package that is not installed.
     """
+    if ":" in name:
+        return cast(Objective, load(name)())
     if name not in OBJECTIVES:
         raise ConfigError(f"objective '{name}': no such objective; known are {', '.join(OBJECTIVES)}")
     try:

@@ -148,8 +148,10 @@ def _strata(data: ReportData) -> str:
 def _selection(data: ReportData) -> str:
     weights = data.metadata["config"]["selection"]["weights"]
     named = ", ".join(f"{name} {setting(weight)}" for name, weight in weights.items())
+    objective = data.metadata["objective"]
+    drawn = _OBJECTIVES.get(objective, f"Inside a stratum, tiles were taken by the user's own {objective}.")
     return (
-        f"{_OBJECTIVES.get(data.metadata['objective'], '')} The squared distance between two tiles is the "
+        f"{drawn} The squared distance between two tiles is the "
         "weighted sum of the squared Hellinger distances of their class shares, half the sum of (√p − √q)², "
         f"and of the squared half chord between their centres on the unit sphere (weights: {named}). The "
         "strata were then merged into one ranking in which every prefix of m tiles holds of stratum h the "

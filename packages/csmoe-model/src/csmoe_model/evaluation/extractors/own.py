@@ -26,6 +26,9 @@ class OwnExtractor:
         self.image_px = model.config.image_px
         self.num_layers = model.config.encoder.depth
         self.slots: int | None = None
+        """Slots an expert uses, where these are fewer than it has."""
+        self.curve = ""
+        """Of the curve that it is a point of in plots: models that are one, of which more or less is computed."""
 
     def __call__(self, sensor: str, images: Tensor, valid: Tensor, layers: Sequence[int] = ()) -> Extracted:
         """See `Extractor`; invalid pixels hold the mean, as in pre-training."""
@@ -48,14 +51,20 @@ class OwnExtractor:
         Raises:
             ConfigError: It has not as many, or the model is dense.
         """
-        moe = self.module.config.encoder.moe
-        if moe is None or not 1 <= slots <= moe.slots_per_expert:
-            has = moe.slots_per_expert if moe else 0
-            raise ConfigError(f"{self.name}: {slots} slots an expert: it has {has}; give 1 to {max(has, 1)}")
+        check_slots(self.name, self.module.config, slots)
         self.slots = slots
         for layer in self.module.encoder.modules():
             if isinstance(layer, SoftMoE):
                 layer.slots = slots
+
+
+def check_slots(name: str, config: ModelConfig, slots: int) -> None:
+    """Raises ConfigError where the experts of a model do not have as many slots."""
+    moe = config.encoder.moe
+    if moe is None:
+        raise ConfigError(f"{name}: is dense, it has no slots: leave --slots out")
+    if not 1 <= slots <= moe.slots_per_expert:
+        raise ConfigError(f"{name}: {slots} slots an expert: it has {moe.slots_per_expert}; give 1 to as many")
 
 
 def trained(
@@ -69,7 +78,7 @@ def trained(
         CheckpointError: It cannot be loaded.
         ConfigError: The size is no multiple of the patch, or there are not as many slots.
     """
-    config = _sized(model_config(path), image_px)
+    config = sized(model_config(path), image_px)
     model = _fresh(config, 0)
     load_weights(model, resolve(path))
     kind = "csmoe" if config.encoder.moe else "csmae"
@@ -83,10 +92,11 @@ def untrained(
     config: ModelConfig, *, seed: int = 0, image_px: int | None = None, name: str = "random weights"
 ) -> OwnExtractor:
     """A model of the same shape with random weights: a floor."""
-    return OwnExtractor(name, "random", _fresh(_sized(config, image_px), seed).eval())
+    return OwnExtractor(name, "random", _fresh(sized(config, image_px), seed).eval())
 
 
-def _sized(config: ModelConfig, image_px: int | None) -> ModelConfig:
+def sized(config: ModelConfig, image_px: int | None) -> ModelConfig:
+    """The configuration for images of another size; raises ConfigError where patches do not fill them."""
     if image_px is None:
         return config
     if image_px % config.patch_px or image_px < config.patch_px:

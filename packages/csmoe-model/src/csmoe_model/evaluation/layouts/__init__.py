@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
+
+import numpy as np
 
 from csmoe_model.errors import ConfigError, DataError
 from csmoe_model.evaluation.dataset import EvaluationSet
@@ -69,9 +71,20 @@ def open_set(path: Path, format: str | None = None, options: LayoutOptions = _PL
     if not path.is_dir():
         raise DataError(f"data set {path}: is no folder: check the path")
     if format is not None:
-        return FORMATS[format](path, options)
+        return _split_anew(FORMATS[format](path, options), options)
     for layout in FORMATS.values():
         if layout.recognises(path):
-            return layout(path, options)
+            return _split_anew(layout(path, options), options)
     wanted = "; ".join(f"{layout.looks_for} ({name})" for name, layout in FORMATS.items())
     raise DataError(f"data set {path}: is of no known layout, looked for {wanted}: check the path, or name the format")
+
+
+def _split_anew(data: EvaluationSet, options: LayoutOptions) -> EvaluationSet:
+    """With splits by place, where these are wanted and not those of the data set."""
+    from csmoe_model.evaluation.layouts.splits import completed
+
+    if not options.own_split:
+        return data
+    places = data.ids if data.group is None else data.group
+    split, made = completed(np.full(len(data), ""), places.tolist(), options)
+    return replace(data, split=split, notes=(*data.notes, *made))

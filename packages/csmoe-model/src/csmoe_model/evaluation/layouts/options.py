@@ -20,6 +20,8 @@ class LayoutOptions(Section):
     """Of the chip store (`chips`)."""
     metadata: Path | None = None
     """Table of BigEarthNet's labels and splits, where it is not beside the images."""
+    own_split: bool = False
+    """Splits by place in place of the data set's own, whose test images may lie beside training ones."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Of splits that a data set does not bring itself."""
     shares: tuple[float, float, float] = (0.6, 0.2, 0.2)
