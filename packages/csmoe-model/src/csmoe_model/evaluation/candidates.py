@@ -34,7 +34,8 @@ def candidates(
         peers: `timm:NAME` or `torchgeo:NAME`, with `=FILE` for weights on the disk.
         slots: Checkpoints with mixtures come once more with so many slots an expert.
         floors: Image statistics, and random weights of the shape of the first checkpoint with mixtures and of its dense
-            twin, or of the first checkpoint where none has mixtures.
+            twin, or of the first checkpoint where none has mixtures. To segment, statistics see windows as large as
+            those of the first checkpoint, that is as many of them.
         image_px: Edge of the images of checkpoints and peers; default: their own.
 
     Raises:
@@ -49,7 +50,8 @@ def candidates(
         raise ConfigError("--slots: no checkpoint has experts: leave it out")
     found: list[Candidate] = []
     if floors:
-        found.append(lambda _: _statistics(data, image_px))
+        windows_px = configs[0].image_px if configs and data.task == "segmentation" else image_px
+        found.append(lambda _: _statistics(data, windows_px))
         found += [_untrained(shape) for config in (mixed or configs)[:1] for shape in _with_twin(config)]
     for name, path, config in zip(_short(checkpoints), checkpoints, configs, strict=True):
         wanted = slots if config.encoder.moe else ()

@@ -48,7 +48,7 @@ def draw_costs(records: Sequence[Record], path: Path) -> None:
         return
     columns = min(_COLUMNS, len(panels))
     num_rows = -(-len(panels) // columns)
-    picture = Picture(figsize=(_INCHES[0] * columns, _INCHES[1] * num_rows + 0.6), layout="constrained")
+    picture = Picture(figsize=(_INCHES[0] * columns, _INCHES[1] * num_rows + 0.9), layout="constrained")
     FigureCanvasAgg(picture)
     axes = picture.subplots(num_rows, columns, squeeze=False)
     styles = _styles(table)
@@ -58,7 +58,7 @@ def draw_costs(records: Sequence[Record], path: Path) -> None:
         axis.remove()
     picture.suptitle(f"{table[0].record.data.name}: {table[0].record.task}", fontsize=11)
     handles = _legend(list(axes.flat)[: len(panels)])
-    picture.legend(handles.values(), handles, loc="outside lower center", ncols=4, fontsize=8, frameon=False)
+    picture.legend(handles.values(), handles, loc="outside lower center", ncols=2 * columns, fontsize=8, frameon=False)
     save_figure(picture, path)
 
 
