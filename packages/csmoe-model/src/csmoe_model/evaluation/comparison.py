@@ -166,17 +166,16 @@ def finetuning(
             own = config.model_copy(update={"seed": seed, "normalise": comparison.normalisation(extractor)})
             with comparison.counting(f"{extractor.name}, seed {seed}", num_samples(data, own)) as advance:
                 found = finetune(data, extractor, own, device=comparison.device, advance=advance)
-            preparation = Preparation(data, own.inputs(extractor), extractor.image_px, own.normalise)
             method = "probe-sgd" if own.frozen else "finetune"
             figures = {
-                f"{method}/{own.sensor or _view(preparation)}/{name}": figure
+                f"{method}/{own.sensor or _view(found.preparation)}/{name}": figure
                 for name, figure in _judged(comparison, found, seed).items()
             }
             settings = own.model_dump(mode="json") | {
                 "resamples": comparison.resamples,
                 "best_epoch": found.fitted.best,
             }
-            yield comparison.record("classification", extractor, preparation, figures, settings, found.notes)
+            yield comparison.record("classification", extractor, found.preparation, figures, settings, found.notes)
 
 
 def segmentation(
@@ -210,8 +209,7 @@ def segmentation(
             resampling = Resampling(resamples=comparison.resamples, seed=seed) if comparison.resamples else None
             with comparison.counting(f"{extractor.name}, seed {seed}", num_images(data, extractor, own)) as advance:
                 found = segment(data, extractor, own, device=comparison.device, resampling=resampling, advance=advance)
-            preparation = Preparation(data, own.inputs(extractor), None, own.normalise)
-            view = own.sensor or _view(preparation)
+            view = own.sensor or _view(found.preparation)
             method = own.head if own.frozen else f"{own.head}-finetuned"
             done(extractor, found, own)
             figures = {f"{method}/{view}/{name}": figure for name, figure in found.figures.items()}
@@ -220,7 +218,7 @@ def segmentation(
                 "best_epoch": found.fitted.best,
                 "confusion": found.confusion.tolist(),
             }
-            yield comparison.record("segmentation", extractor, preparation, figures, settings, found.notes)
+            yield comparison.record("segmentation", extractor, found.preparation, figures, settings, found.notes)
 
 
 def retrieval(

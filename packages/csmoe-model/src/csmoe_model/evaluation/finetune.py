@@ -57,6 +57,8 @@ class FinetuneResult:
     extractor: Extractor
     """A copy where the backbone has learned."""
     head: nn.Module
+    preparation: Preparation
+    """How the extractor was fed."""
     notes: tuple[str, ...]
     """What a reader of results has to know."""
 
@@ -125,6 +127,7 @@ def finetune(
             fitted=fitted,
             extractor=extractor,
             head=head,
+            preparation=preparation,
             notes=tuple(preparation.notes()),
         )
 

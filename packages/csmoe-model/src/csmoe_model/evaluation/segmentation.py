@@ -51,6 +51,8 @@ class SegmentationResult:
     fitted: Fitted
     segmenter: Segmenter
     """Its extractor is a copy where the backbone has learned."""
+    preparation: Preparation
+    """How the extractor was fed."""
     notes: tuple[str, ...]
     """What a reader of results has to know."""
 
@@ -177,6 +179,7 @@ def _judge(work: Work, fitted: Fitted, samples: Numbers, resampling: Resampling 
         image_miou=np.array(each),
         fitted=fitted,
         segmenter=work.slider.segmenter,
+        preparation=work.scenes.preparation,
         notes=tuple(notes),
     )
 
