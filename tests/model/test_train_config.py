@@ -53,6 +53,17 @@ def test_the_preset_of_the_command_goes_before_that_of_the_file(file):
     assert load_config(file, {}, preset_name="csmae-small-p28").model.encoder.dim == 384
 
 
+def test_of_several_files_later_ones_go_before(file, tmp_path):
+    later = tmp_path / "sensors.toml"
+    later.write_text('batch = 16\n[model.sensors.s2]\nbands = ["B03"]\nunit = "DN"\nmean = [9.0]\nstd = [2.0]\n')
+    config = load_config([file, later], {"seed": 5})
+    assert (config.batch, config.seed, config.model.image_px) == (16, 5, 112)
+    assert {name: sensor.bands for name, sensor in config.model.sensors.items()} == {"s1": ("VH",), "s2": ("B03",)}
+    later.write_text("batch = 0")
+    with pytest.raises(ConfigError, match=r"run.toml with .*sensors.toml: batch = 0"):
+        load_config([file, later], {})
+
+
 def test_without_anything_there_are_the_defaults():
     assert load_config(None, {}) == TrainConfig()
 

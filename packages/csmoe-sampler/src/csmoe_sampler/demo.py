@@ -23,7 +23,12 @@ def quickstart(folder: Path, n: int, runtime: Runtime) -> tuple[Outputs, Path]:
         "descriptors": [{"name": "elevation", "source": [str(earth.elevation)], "scale": 1000.0}],
         "spectral": {"url": str(earth.catalog), "decimation": 2},
         "strata.min_size": 20,
-        "split.block_km": 50.0,
+        # Scenes lie in six squares of 110 km: small blocks, so that all splits see several of them.
+        # Their footprints are 9.6 km wide and do not overlap.
+        "split.block_km": 30.0,
+        "split.buffer_km": 3.0,
+        "split.validation": 0.1,
+        "split.test": 0.25,
         "selection.weights": {"landcover": 1.0, "climate": 0.5, "spectral": 0.5, "elevation": 0.25, "position": 0.5},
     }
     scenes = SceneConfig(url=str(earth.catalog), seasons=("summer",))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ from csmoe_sampler.manifest import CHIP, Manifest, read_manifest, write_manifest
 from csmoe_sampler.population import Population, population_of
 from csmoe_sampler.progress import NoProgress, Progress
 from csmoe_sampler.regions import tiles_of
-from csmoe_sampler.report import summarise, write_report
+from csmoe_sampler.report import Section, summarise, write_report
 from csmoe_sampler.sampling import draw
 from csmoe_sampler.sources import journal_of, legends_of, open_descriptors
 from csmoe_sampler.storage import write_bytes, write_json
@@ -194,11 +194,19 @@ def fetch(
     return result
 
 
-def report(manifest: Path, atlas: Path, out: Path, runtime: Runtime, *, chips: Path | None = None) -> None:
+def report(
+    manifest: Path,
+    atlas: Path,
+    out: Path,
+    runtime: Runtime,
+    *,
+    chips: Path | None = None,
+    further: Sequence[Section] = (),
+) -> None:
     """The report page of a manifest, beside the atlas that it was drawn from, with pictures of `chips` if given."""
     loaded = read_manifest(manifest)
     population = _population(_config_of(loaded, atlas), atlas)
-    write_report(summarise(loaded, population, runtime.progress, chips), out)
+    write_report(summarise(loaded, population, runtime.progress, chips), out, further)
 
 
 def scene_config(manifest: Path | None, path: Path | None, overrides: Mapping[str, Any]) -> SceneConfig:

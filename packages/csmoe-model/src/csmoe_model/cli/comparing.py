@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from csmoe_model.evaluation.records import Record
 
 Settings = TypeVar("Settings", bound="Section")
+UNFINISHED = "unfinished.json"
+"""Results of a comparison that goes on, or was ended before all backbones had theirs."""
 
 
 def new(out: Path) -> None:
@@ -79,13 +81,13 @@ def opened(
 
 
 def gathered(out: Path, records: Iterable[Record]) -> list[Record]:
-    """Records as they come; whatever happens to the last, those before it are written."""
+    """Records as they come; whatever happens to the last, those before it are kept beside the results."""
     from csmoe_model.evaluation.records import write_records
 
     found: list[Record] = []
     for record in records:
         found.append(record)
-        write_records(out / "results.json", found)
+        write_records(out / UNFINISHED, found)
     return found
 
 
@@ -93,6 +95,7 @@ def finish(out: Path, records: list[Record]) -> None:
     """Writes results, and shows the table."""
     from csmoe_model.evaluation.comparison import write_results
 
-    paths = write_results(out, records)
+    paths = [path for path in write_results(out, records) if path.name != UNFINISHED]
+    (out / UNFINISHED).unlink(missing_ok=True)
     typer.echo((out / "table.md").read_text(encoding="utf-8"))
     typer.echo("\n".join(map(str, paths)))

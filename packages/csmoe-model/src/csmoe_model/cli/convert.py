@@ -17,13 +17,14 @@ def convert(
     image_px: Annotated[int, typer.Option(metavar="<int>", help="Edge of the images.")] = 120,
     patch_px: Annotated[int, typer.Option(metavar="<int>", help="Edge of the patches.")] = 15,
 ) -> None:
-    """Turn weights of the official CSMAE into a checkpoint of this package.
+    """Turn weights of the official CSMAE into a checkpoint.
 
-    Pickles (.ckpt, .pt) are not read here. Where they come from, two lines of Python turn one into safetensors:
+    Pickles (.ckpt, .pt) are not read here. Where they come from, some lines of Python turn one into safetensors:
 
     \b
-    state = torch.load("weights.ckpt", map_location="cpu", weights_only=True)["state_dict"]
-    safetensors.torch.save_file({k: v.contiguous() for k, v in state.items()}, "weights.safetensors")
+    state = torch.load("weights.ckpt", weights_only=True, map_location="cpu")
+    state = {k: v.contiguous() for k, v in state["state_dict"].items()}
+    safetensors.torch.save_file(state, "weights.safetensors")
     """  # noqa: D301 - Typer wants the character
     from csmoe_model.official import convert_weights
 

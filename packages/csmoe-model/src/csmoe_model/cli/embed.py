@@ -28,10 +28,10 @@ def embed(
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     quiet: Quiet = False,
 ) -> None:
-    """Embed the chips of a manifest, as GeoParquet in Major TOM's layout.
+    """Embed the chips of a manifest, in Major TOM's layout.
 
-    A row for each tile and sensor. A run that was stopped goes on where it was. A map coloured by the principal
-    components of the embeddings is drawn beside the file.
+    GeoParquet with a row for each tile and sensor. A run that was stopped goes on where it was. A map coloured by the
+    principal components of the embeddings is drawn beside the file.
     """
     from csmoe_model.cli.progress import counting
     from csmoe_model.embedding.embedder import EmbedConfig, Embedder

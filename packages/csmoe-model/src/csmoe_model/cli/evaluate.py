@@ -80,7 +80,7 @@ def classification(
     device: Device = "cpu",
     quiet: Quiet = False,
 ) -> None:
-    """Classify scenes by nearest neighbours, a linear probe or fine-tuning."""
+    """Classify scenes: k-NN, a linear probe or fine-tuning."""
     from itertools import chain
 
     from csmoe_model.errors import ConfigError
@@ -206,6 +206,7 @@ def retrieval(
     from csmoe_model.evaluation import comparison as runs
     from csmoe_model.evaluation.candidates import candidates
     from csmoe_model.evaluation.gallery import draw_gallery
+    from csmoe_model.evaluation.records import FLOORS
     from csmoe_model.evaluation.retrieval import RetrievalConfig
 
     new(out)
@@ -224,6 +225,8 @@ def retrieval(
     backbones = candidates(compared.data, checkpoint or (), peer or (), slots or (), floors=floors, image_px=image_px)
 
     def draw(extractor: Any, found: Any, sources: Any) -> None:
+        if extractor.kind in FLOORS:
+            return
         for direction in found.directions.values():
             name = direction.name.replace(">", "_to_")
             path = out / f"gallery_{_file_name(extractor.name)}_{name}.png"

@@ -21,8 +21,11 @@ def pretrain(
         typer.Option(metavar="<name>", help="csmoe-SIZE-pPATCH or csmae-SIZE-pPATCH, see docs/presets.md."),
     ] = None,
     config: Annotated[
-        Path | None,
-        typer.Option(metavar="<path>", help="TOML with anything that decides a run; options go before it."),
+        list[Path] | None,
+        typer.Option(
+            metavar="<path>",
+            help="TOML with anything that decides a run, repeatable; later files go before, options before all.",
+        ),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(metavar="<path>", help="Folder of the run.", show_default="runs/<preset>")
@@ -73,7 +76,7 @@ def pretrain(
     }
     base = _begun(out) if resume and out else None
     resolved = load_config(config, overrides, preset_name=preset, base=base)
-    folder = out or Path("runs") / (preset or (config.stem if config else "csmoe"))
+    folder = out or Path("runs") / (preset or (config[0].stem if config else "csmoe"))
     inputs = Inputs(
         manifest=manifest,
         chips=chips or manifest.with_name("chips.zarr"),

@@ -23,7 +23,7 @@ def profile(
     measure: Annotated[bool, typer.Option(help="Run the models; otherwise count only.")] = True,
     json_path: Annotated[Path | None, typer.Option("--json", help="Write all figures there too.")] = None,
 ) -> None:
-    """Say what models cost, beside their dense twins and slimmed controls.
+    """Say what models cost, beside their dense twins.
 
     Parameters, multiply-adds from the configuration and by torch's counter, latency, throughput, peak memory and the
     cost of training. The slimmed control is the dense twin made narrower until it costs about as much as the model.

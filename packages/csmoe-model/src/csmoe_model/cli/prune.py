@@ -52,10 +52,10 @@ def prune(
     device: Device = "cpu",
     quiet: Quiet = False,
 ) -> None:
-    """Remove the experts that matter least to a task, and show what every number of them costs and reaches.
+    """Remove the experts that matter least to a task.
 
-    The pruned model goes to OUT/model; beside it the table and plot of all numbers of experts, by both criteria and by
-    chance.
+    The pruned model goes to OUT/model; beside it a table and a plot of what every number of experts costs and reaches,
+    by both criteria and by chance.
     """
     import math
     from itertools import chain
@@ -77,11 +77,12 @@ def prune(
     compared = opened(data, format, layout, normalise=normalise, device=device, unsound=unsound, quiet=quiet, **loading)
     criteria: tuple[Criterion, ...] = ("gradient", "dispatch", "chance")
     ranked = {criterion: importance_of(compared, whole, criterion, seed) for criterion in criteria}
-    original = read_config(resolve(checkpoint))
-    small = pruned(trained(checkpoint).module, ranked[by], experts)
-    save_model(out / "model", small, original.model_copy(update={"model": small.config}))
     config = checked(ClassifyConfig, seed=seed, resamples=resamples)
     backbones = candidates(compared.data, [checkpoint], image_px=image_px)
     curve = pruning_curve(compared, whole.module, ranked, config)
-    finish(out, gathered(out, chain(classification(compared, backbones, config), curve)))
+    records = gathered(out, chain(classification(compared, backbones, config), curve))
+    original = read_config(resolve(checkpoint))
+    small = pruned(trained(checkpoint).module, ranked[by], experts)
+    save_model(out / "model", small, original.model_copy(update={"model": small.config}))
+    finish(out, records)
     typer.echo(f"{experts} of {num} experts a layer -> {out / 'model'}")

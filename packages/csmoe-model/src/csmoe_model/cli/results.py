@@ -9,7 +9,7 @@ import typer
 
 
 def results(
-    paths: Annotated[list[Path], typer.Argument(metavar="<results.json>...", help="Files, or folders that hold them.")],
+    paths: Annotated[list[Path], typer.Argument(metavar="<results.json>", help="Files, or folders that hold them.")],
     out: Annotated[Path, typer.Option(metavar="<path>", help="Folder; a new or an empty one.")],
     to: Annotated[
         Literal["table", "torchgeo-bench", "geobench-2"], typer.Option(help="What to make of them.")
@@ -17,7 +17,7 @@ def results(
     view: Annotated[str, typer.Option(help="Sensor of a leaderboard's rows, or joint.")] = "joint",
     dataset: Annotated[str | None, typer.Option(help="The leaderboard's name of the data set.")] = None,
 ) -> None:
-    """Put results of several runs into one table, or into a leaderboard's layout."""
+    """Put results of several runs into one table or leaderboard."""
     from csmoe_model.cli.comparing import finish
     from csmoe_model.errors import ConfigError
     from csmoe_model.evaluation.leaderboards import geobench_2, geobench_2_about, torchgeo_bench

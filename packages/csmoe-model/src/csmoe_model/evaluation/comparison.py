@@ -325,8 +325,8 @@ def write_results(folder: Path, records: Sequence[Record]) -> list[Path]:
 
     table, figures = markdown(records), long_csv(records)
     folder.mkdir(parents=True, exist_ok=True)
-    write_records(folder / "results.json", records)
     (folder / "table.md").write_text(table, encoding="utf-8")
     (folder / "figures.csv").write_text(figures, encoding="utf-8")
     draw_costs(records, folder / "costs.png")
+    write_records(folder / "results.json", records)  # the last: where it is, all is
     return sorted(folder.glob("*"))

@@ -24,6 +24,8 @@ from csmoe_model.nn.model import CSMoE
 
 Value = tuple[float | None, float | None, float | None]
 """A figure and its interval; none where there is no number."""
+FLOORS = frozenset({"statistics", "random", "prior"})
+"""Kinds of backbones that are there to be beaten."""
 
 
 class DataAbout(Section):
@@ -94,7 +96,7 @@ class Record(Section):
     @property
     def is_floor(self) -> bool:
         """Whether it is there to be beaten."""
-        return self.model.kind in ("statistics", "random", "prior")
+        return self.model.kind in FLOORS
 
     def gflop(self, view: str) -> float | None:
         """Of one image of each sensor of a view, of a direction those of both sides; None where nobody knows."""

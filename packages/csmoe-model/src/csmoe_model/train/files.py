@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +15,16 @@ from csmoe_model.train.config import TrainConfig
 
 
 def load_config(
-    path: Path | None,
+    path: Path | Sequence[Path] | None,
     overrides: Mapping[str, Any],
     *,
     preset_name: str | None = None,
     base: TrainConfig | None = None,
 ) -> TrainConfig:
-    """The configuration of a TOML file, over a preset, with dotted `overrides` (`{"optimiser.lr": 1e-3}`) on top.
+    """The configuration of TOML files, over a preset, with dotted `overrides` (`{"optimiser.lr": 1e-3}`) on top.
 
     Args:
-        path: The file; None: no file. Its key `preset` names a preset too.
+        path: The file, or several, of which later ones go before; None: no file. Its key `preset` names a preset too.
         overrides: Keys with the value None override nothing.
         preset_name: Where the model begins; goes before that of the file.
         base: What holds where nothing else says anything; default: the defaults.
@@ -33,7 +33,10 @@ def load_config(
         ConfigError: The file is missing or malformed, or values are not usable; all problems in one message.
     """
     values: dict[str, Any] = base.model_dump(mode="json") if base else {}
-    own = _read_toml(path) if path else {}
+    paths = [] if path is None else [path] if isinstance(path, Path) else list(path)
+    own: dict[str, Any] = {}
+    for one in paths:
+        _merge(own, _read_toml(one))
     named = own.pop("preset", None)
     if name := preset_name or named:
         values["model"] = preset(str(name)).model_dump(mode="json")
@@ -44,7 +47,7 @@ def load_config(
     try:
         return TrainConfig.model_validate(values)
     except ValidationError as error:
-        where = f"configuration {path}" if path else "configuration"
+        where = f"configuration {' with '.join(map(str, paths))}".rstrip()
         raise ConfigError(f"{where}: {problems(error)}") from error
 
 

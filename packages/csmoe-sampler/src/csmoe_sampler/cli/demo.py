@@ -23,7 +23,10 @@ def earth(
     ] = "small",
     quiet: Quiet = False,
 ) -> None:
-    """Write a synthetic Earth: land cover, climate, elevation, Sentinel scenes; COGs with a STAC catalogue."""
+    """Write a synthetic Earth as COGs with a STAC catalogue.
+
+    Land cover, climate, elevation and Sentinel scenes.
+    """
     from csmoe_sampler.synthetic import write_earth, write_scenes
 
     progress = terminal_progress(quiet)

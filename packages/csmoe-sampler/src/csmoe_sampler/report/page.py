@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.resources import files
 from string import Template
 
@@ -18,8 +19,9 @@ from csmoe_sampler.report.markup import Markup, element, escape, join
 from csmoe_sampler.report.methods import methods_section, provenance_section
 from csmoe_sampler.report.quantities import count, setting
 from csmoe_sampler.report.scenes import chip_section, scene_section
+from csmoe_sampler.report.section import Section
 
-_SECTIONS = (
+_FINDINGS = (
     map_section,
     matrix_section,
     balance_section,
@@ -29,14 +31,19 @@ _SECTIONS = (
     weight_section,
     scene_section,
     chip_section,
-    methods_section,
-    provenance_section,
 )
+_METHODS = (methods_section, provenance_section)
 
 
-def render_page(data: ReportData) -> str:
-    """The report as one HTML page that needs nothing else: no network, no fonts, no libraries."""
-    sections = [section for build in _SECTIONS if (section := build(data)) is not None]
+def render_page(data: ReportData, further: Sequence[Section] = ()) -> str:
+    """The report as one HTML page that needs nothing else: no network, no fonts, no libraries.
+
+    Args:
+        data: What it is about.
+        further: Sections of the caller's own, between the findings and the methods.
+    """
+    found = [*(build(data) for build in _FINDINGS), *further, *(build(data) for build in _METHODS)]
+    sections = [section for section in found if section is not None]
     links = [element("a", section.label, href=f"#{section.name}") for section in sections]
     template = Template(files(__package__).joinpath("page.html").read_text(encoding="utf-8"))
     return template.substitute(
