@@ -36,6 +36,7 @@ from csmoe_model.train.inputs import Inputs
 from csmoe_model.train.run import pretrain
 
 KINDS = ("csmae", "csmoe", "csmoe-heads")
+"""The twin; the model; the model with a head of its own for search across sensors."""
 
 
 def main() -> None:
@@ -73,7 +74,7 @@ def config_of(kind: str, seed: int, manifest: Path, arguments: argparse.Namespac
     model = ModelConfig(
         sensors=sensors(manifest),
         image_px=arguments.image_px,
-        patch_px=8,
+        patch_px=arguments.patch_px,
         encoder=encoder,
         decoder=DecoderConfig(dim=128, heads=4, depth=2),
     )
@@ -156,11 +157,12 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=["csmae", "csmoe"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--depth", type=int, default=6)
-    parser.add_argument("--image-px", type=int, default=64)
+    parser.add_argument("--image-px", type=int, default=128)
+    parser.add_argument("--patch-px", type=int, default=16)
     parser.add_argument("--chip-px", type=int, help="Resizes the chips that are trained on")
     parser.add_argument("--epochs", type=int, default=15, help="Of the segmentation head")
     parser.add_argument("--resamples", type=int, default=1000)

@@ -4,36 +4,31 @@ import importlib
 import re
 import shlex
 import tomllib
-from pathlib import Path
 
 import pytest
 
 from csmoe_model.train.files import load_config as load_run
 from csmoe_sampler.config import STAGES, BuildConfig
+from pages import ROOT, run_python, texts
 
-ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("packages/*/README.md")), *sorted(ROOT.glob("docs/*.md"))]
-ELSEWHERE = {"exports", "extending"}
-"""Guides whose Python runs in tests of the same name in `sampler`: it needs files, or the readers of others."""
+ELSEWHERE = {"exports", "extending", "manifest"}
+"""Pages whose Python runs in tests of their own: it needs files, or the readers of others."""
+
+
+def name_of(page):
+    return f"{page.parent.name}-{page.stem}"
 
 
 def blocks(language):
     for page in PAGES:
-        if language == "python" and page.stem in ELSEWHERE:
-            continue
-        for number, text in enumerate(re.findall(rf"```{language}\n(.*?)```", page.read_text(), re.DOTALL)):
-            yield pytest.param(text, id=f"{page.parent.name}-{page.stem}-{number}")
+        for number, text in enumerate(texts(language, page)):
+            yield pytest.param(text, id=f"{name_of(page)}-{number}")
 
 
-@pytest.mark.parametrize("text", list(blocks("python")))
-def test_python_blocks_give_what_their_comments_say(text):
-    names = {}
-    for line in text.splitlines():
-        code, _, said = line.partition("  # ")
-        if said:
-            assert repr(eval(code, names)) == said
-        else:
-            exec(code, names)
+@pytest.mark.parametrize("page", [page for page in PAGES if page.stem not in ELSEWHERE], ids=name_of)
+def test_python_blocks_give_what_their_comments_say(page):
+    run_python(page)
 
 
 @pytest.mark.parametrize("text", list(blocks("toml")))
@@ -62,13 +57,25 @@ def test_commands_exist(command, package, least):
             name, _, rest = rest.strip().partition(" ")
             assert name in parts
             shown_command = parts[name]
-        options = {option for parameter in shown_command.params for option in parameter.opts}
+        options = {option for parameter in shown_command.params for option in parameter.opts + parameter.secondary_opts}
         for word in shlex.split(rest.split("   ")[0], comments=True):
             if word.startswith("--"):
                 assert word in options, f"{name} has no {word}"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: f"{page.parent.name}-{page.stem}")
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
         assert "://" in target or (page.parent / target).exists(), target
+
+
+def test_the_index_names_every_page():
+    index = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"\]\(([^)]+)\):", index))
+    there = {page.name for page in (ROOT / "docs").iterdir() if page.suffix == ".md" or page.is_dir()}
+    assert named == there - {"README.md", "__pycache__"}
+
+
+@pytest.mark.parametrize("page", sorted(ROOT.glob("packages/*/README.md")), ids=name_of)
+def test_what_goes_with_a_wheel_leans_on_no_file_beside_it(page):
+    assert re.findall(r"\]\((?!https?://)[^)]+\)", page.read_text(encoding="utf-8")) == []

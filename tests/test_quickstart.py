@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+
 from browser import launched_chromium, opened_page
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -33,6 +34,11 @@ def test_every_stage_leaves_its_result(made):
     assert {"train", "validation", "test"} <= set(rows["split"].to_pylist())
     steps = [json.loads(line) for line in (made / "csmoe" / "metrics.jsonl").read_text().splitlines()]
     assert max(line["step"] for line in steps) == 4
+    (state,) = (made / "csmoe" / "checkpoints").glob("*/state.json")
+    sample = json.loads(state.read_text())["sample"]
+    learned = sum(split == "train" and chip is not None for split, chip in zip(*rows.to_pydict().values(), strict=True))
+    assert (sample["rows"], sample["seed"]) == (learned, 0)
+    assert sample["region"].endswith("scenes.geojson")
     for task in ("classification", "retrieval"):
         records = json.loads((made / "results" / task / "results.json").read_text())
         assert records[-1]["model"]["name"] == "csmoe"

@@ -23,7 +23,7 @@ def checkpoint_of(folder, config=None, seed=3):
     config = config or train_config()
     torch.manual_seed(seed)
     model = CSMoE(config.model)
-    state = State(step=7, data="d1935t")
+    state = State(step=7, data="d1935t", sample={"region": "6,0,9,3", "rows": 1234})
     path = save_checkpoint(folder, model, build_optimiser(model, config.optimiser), state, config, 1)
     return path, load_model(path)
 

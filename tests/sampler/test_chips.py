@@ -2,6 +2,7 @@
 
 import shutil
 import tarfile
+from dataclasses import replace
 
 import numpy as np
 import pyproj
@@ -36,11 +37,11 @@ def client():
 
 @pytest.fixture(scope="module")
 def real(shared_data, tmp_path_factory, client):
-    """The store of the three TerraMesh places, with the offset detected."""
+    """The store of the three TerraMesh places, whose offset nobody tells, so that pixels are looked at."""
     folder = shared_data / "sentinel" / "terramesh"
     out = tmp_path_factory.mktemp("real") / "chips.zarr"
     scenes = SceneConfig(provider=str(write_provider(out.parent / "terramesh.toml")), url=str(folder))
-    config = ChipConfig(size_px=224, offset="detect", shard_chips=2)
+    config = ChipConfig(size_px=224, shard_chips=2)
     result = fetch_chips(manifest_of(terramesh(folder, PLACES)), out, config, scenes, client=client)
     return out, folder, result
 
@@ -62,6 +63,17 @@ def test_real_chips_have_the_values_of_their_files(real):
             assert np.array_equal(chip["s1"], decibels.astype(np.float16))
             assert np.allclose(chips["s2"][row].values, (dn - offset) / 1e4, atol=1e-6)
     assert open_chips(out).s2_offset.values.tolist() == [0, 1000, 0]
+
+
+@pytest.mark.parametrize(("rule", "subtracted"), [("metadata", 0), ("detect", 1000)])
+def test_an_offset_that_is_told_wrong_is_believed_unless_pixels_are_asked(
+    rule, subtracted, shared_data, tmp_path, client
+):
+    folder = shared_data / "sentinel" / "terramesh"
+    told = [replace(one, offset=0.0) for one in terramesh(folder, ["433D_629L_3_1"])]
+    scenes = SceneConfig(provider=str(write_provider(tmp_path / "terramesh.toml")), url=str(folder))
+    fetch_chips(manifest_of(told), tmp_path / "chips.zarr", ChipConfig(size_px=224, offset=rule), scenes, client=client)
+    assert open_chips(tmp_path / "chips.zarr").s2_offset.values.tolist() == [subtracted]
 
 
 def test_xarray_shows_it_right_and_without_warnings(real):

@@ -105,11 +105,11 @@ def test_scenes_that_are_not_there_name_the_stage(tmp_path, to):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("to", ["csv", "geojson", "olmoearth", "croissant"])
+@pytest.mark.parametrize("to", ["csv", "geojson", "olmoearth", "croissant", "datasheet"])
 def test_a_manifest_without_scenes_is_enough(tmp_path, to):
     manifest = drawn(config(n=60))
     write_manifest(manifest.table, manifest.metadata, tmp_path / "bare.parquet")
-    assert export(tmp_path / "bare.parquet", to, tmp_path / "out").startswith(("60 ", "1 file"))
+    assert export(tmp_path / "bare.parquet", to, tmp_path / "out").startswith(("60 ", "1 file", "1 data sheet"))
 
 
 @pytest.mark.parametrize("to", [to for to, target in FORMATS.items() if target.chips == "must"])
@@ -125,7 +125,7 @@ def test_chips_where_none_are_held(inputs, tmp_path):
         export(inputs[0], "shapefile", tmp_path / "out")
 
 
-@pytest.mark.parametrize("to", ["rslearn", "croissant", "terratorch"])
+@pytest.mark.parametrize("to", ["rslearn", "croissant", "terratorch", "datasheet"])
 def test_chips_of_another_manifest(inputs, tmp_path, to):
     manifest = read_manifest(inputs[0])
     write_manifest(manifest.table.slice(1), manifest.metadata, tmp_path / "other.parquet")

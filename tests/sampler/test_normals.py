@@ -314,6 +314,16 @@ def test_files_that_cannot_be_opened(tmp_path: Path, dataset: xr.Dataset) -> Non
         open_normals("ftp://example.org/normals.zarr", "ftp://example.org/normals.zarr")
 
 
+def test_a_lacking_library_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    def lacking(*_: object) -> None:
+        raise ImportError("HTTPFileSystem requires aiohttp")
+
+    monkeypatch.setattr("csmoe_sampler.normals.files._open_dataset", lacking)
+    monkeypatch.setattr("time.sleep", lambda _: pytest.fail("patience has no use here"))
+    with pytest.raises(ConfigError, match=r"install csmoe-sampler\[normals\]"):
+        open_normals("https://example.org/normals.zarr", "https://example.org/normals.zarr")
+
+
 def test_unusable_geotiffs(tmp_path: Path, dataset: xr.Dataset) -> None:
     values = dataset["tas"].values
     metres = Affine(1000, 0, 500000, 0, -1000, 6000000)

@@ -39,7 +39,7 @@ def train(out: Path, steps: int) -> None:
         "--config",
         sensors,
     ]
-    begun = ["--resume"] if (run / "checkpoints").exists() else []
+    begun = ["--resume"] if any(run.glob("checkpoints/step-*")) else []
     call("csmoe-train", *words, "--steps", steps, "--out", run, *begun)
 
 

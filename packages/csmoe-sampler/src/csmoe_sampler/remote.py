@@ -90,7 +90,7 @@ def insist(action: Callable[[], Result], patience: Patience) -> Result:
     for attempt in range(patience.retries):
         try:
             return action()
-        except SamplerError:
+        except (SamplerError, ImportError):  # no patience gives what is not installed
             raise
         except Exception:  # noqa: BLE001 - readers of remote stores have no common family of errors
             time.sleep(patience.pause_s(attempt))

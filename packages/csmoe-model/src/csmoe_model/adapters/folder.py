@@ -81,6 +81,7 @@ def export_folder(
     *,
     sensors: Sequence[str] | None = None,
     layers: Sequence[int] | None = None,
+    results: Sequence[Path] = (),
 ) -> Path:
     """Writes weights, configuration, model card and a loader into a new folder; its path.
 
@@ -90,16 +91,19 @@ def export_folder(
         kind: For whom.
         sensors: Of the loader; default: all.
         layers: Of the loader; default: four, evenly spread.
+        results: Folders of `csmoe-train evaluate`, for the card.
 
     Raises:
         CheckpointError: The checkpoint cannot be loaded, or `out` exists.
-        ConfigError: There is no such sensor or layer, or the other project knows none like it.
+        ConfigError: There is no such sensor or layer, or the other project knows none like it, or results are not of
+            this model.
+        DataError: Results cannot be read.
     """
     config = model_config(checkpoint)
     if unknown := [name for name in sensors or () if name not in config.sensors]:
         raise ConfigError(f"the model has no sensor {', '.join(unknown)}: it has {', '.join(config.sensors)}")
     text = _loader(kind, config, out, list(sensors or config.sensors), _spread(config, layers))
-    export_huggingface(checkpoint, out)
+    export_huggingface(checkpoint, out, results)
     if kind in LOADERS:
         (out / LOADERS[kind]).write_text(text, encoding="utf-8")
     return out

@@ -5,13 +5,15 @@ The two first ones are a checkpoint of ours, so that every command opens the fol
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import PyTorchModelHubMixin, snapshot_download
 
-from csmoe_model.adapters.card import model_card, training_facts
+from csmoe_model.adapters.card import Origin, blank_images, model_card
+from csmoe_model.adapters.card_results import evaluation
+from csmoe_model.config import ModelConfig
 from csmoe_model.nn.model import CSMoE
 from csmoe_model.train.checkpoint import CONFIG, WEIGHTS, load_weights, read_config, resolve, save_model
 from csmoe_model.train.config import TrainConfig
@@ -42,7 +44,7 @@ class HubModel(CSMoE, PyTorchModelHubMixin):
         for name in (WEIGHTS, CONFIG):
             (draft / name).replace(save_directory / name)
         draft.rmdir()
-        card = model_card(self.config, num_parameters(self), "| | not recorded |", use(self.config))
+        card = model_card(self.config, num_parameters(self), use(self.config))
         (save_directory / CARD).write_text(card, encoding="utf-8")
 
     @classmethod
@@ -67,27 +69,25 @@ def loaded(folder: Path) -> HubModel:
     return model.eval()
 
 
-def export_huggingface(checkpoint: Path, out: Path) -> Path:
-    """Writes a checkpoint in the layout of the Hub into a new folder; its path.
+def export_huggingface(checkpoint: Path, out: Path, results: Sequence[Path] = ()) -> Path:
+    """Writes a checkpoint in the layout of the Hub into a new folder, with tables of results on its card; its path.
 
     Raises:
         CheckpointError: It cannot be loaded, `out` exists, or cannot be written.
+        ConfigError: Results are not of this model.
+        DataError: They cannot be read.
     """
     model = loaded(checkpoint)
+    tables, origin = evaluation(checkpoint, results), Origin.of(resolve(checkpoint))
+    card = model_card(model.config, num_parameters(model), use(model.config), origin=origin, tables=tables)
     save_model(out, model, model.training_config)
-    training = training_facts(resolve(checkpoint), model.training_config)
-    card = model_card(model.config, num_parameters(model), training, use(model.config))
     (out / CARD).write_text(card, encoding="utf-8")
     return out
 
 
-def use(config: Any) -> str:
+def use(config: ModelConfig) -> str:
     """Python that loads the folder that it runs in."""
-    shape = f"1, {{}}, {config.image_px}, {config.image_px}"
-    images = ", ".join(
-        f'"{name}": torch.zeros({shape.format(sensor.num_bands)})' for name, sensor in config.sensors.items()
-    )
-    return _USE.format(images=f"{{{images}}}")
+    return _USE.format(images=blank_images(config))
 
 
 def num_parameters(model: CSMoE) -> int:

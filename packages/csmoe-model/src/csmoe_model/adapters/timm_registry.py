@@ -13,7 +13,8 @@ from timm.models import build_model_with_cfg, create_model, register_model, save
 from torch import Tensor, nn
 
 from csmoe_model.adapters.backbone import as_maps, layers_of, shape
-from csmoe_model.adapters.card import model_card, training_facts
+from csmoe_model.adapters.card import Origin, model_card
+from csmoe_model.adapters.card_results import evaluation
 from csmoe_model.config import ModelConfig
 from csmoe_model.errors import CheckpointError, ConfigError
 from csmoe_model.nn.blocks import ENCODER_EPS
@@ -135,18 +136,21 @@ def one_sensor(config: ModelConfig, sensor: str, img_size: int | Sequence[int] |
     return config.model_copy(update={"sensors": {sensor: config.sensors[sensor]}, "image_px": size, "mask": mask})
 
 
-def export_timm(checkpoint: Path, out: Path, sensor: str) -> Path:
+def export_timm(checkpoint: Path, out: Path, sensor: str, results: Sequence[Path] = ()) -> Path:
     """Writes the encoder of one sensor as `local-dir:` and `hf-hub:` of timm read it, into a new folder; its path.
+
+    `results` become tables on its card.
 
     Raises:
         CheckpointError: The checkpoint cannot be loaded, or `out` exists.
-        ConfigError: There is no such sensor.
+        ConfigError: There is no such sensor, or results are not of this model.
+        DataError: Results cannot be read.
     """
     if out.exists():
         raise CheckpointError(f"folder {out}: exists; choose another --out")
     folder = resolve(checkpoint)
     training = read_config(folder)
-    config = one_sensor(training.model, sensor)
+    config, tables = one_sensor(training.model, sensor), evaluation(checkpoint, results)
     args: dict[str, Any] = {"config": config.model_dump(mode="json"), "sensor": sensor}
     model: Any = create_model("csmoe", checkpoint=folder, **args)
     own = config.sensors[sensor]
@@ -155,7 +159,7 @@ def export_timm(checkpoint: Path, out: Path, sensor: str) -> Path:
     save_for_hf(model, str(out), model_config=about, safe_serialization=True)
     parameters = sum(p.numel() for p in model.parameters())
     use = _USE.format(shape=f"1, {own.num_bands}, {config.image_px}, {config.image_px}")
-    card = model_card(config, parameters, training_facts(folder, training), use)
+    card = model_card(config, parameters, use, origin=Origin.of(folder), tables=tables)
     (out / "README.md").write_text(card, encoding="utf-8")
     return out
 

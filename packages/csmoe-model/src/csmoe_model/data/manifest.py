@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from csmoe_model.errors import DataError
 
 _TEXTS = ("tile_id", "split", "landcover", "climate")
 _NUMBERS = ("chip", "weight", "lon", "lat")
+_ABOUT = ("region", "seed", "config_digest", "package_version")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -28,6 +29,8 @@ class Rows:
 
     origin: Path
     """The manifest."""
+    about: Mapping[str, Any] = field(default_factory=dict)
+    """Its region, seed and digest of the configuration, as far as it tells."""
     chip: npt.NDArray[np.int64]
     """Row of the store."""
     tile_id: npt.NDArray[np.str_]
@@ -43,8 +46,8 @@ class Rows:
 
     def take(self, keep: npt.NDArray[Any]) -> Rows:
         """Some of them, by number or by a mask."""
-        columns = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "origin"}
-        return Rows(origin=self.origin, **{name: values[keep] for name, values in columns.items()})
+        names = [one.name for one in fields(self) if one.name not in ("origin", "about")]
+        return Rows(origin=self.origin, about=self.about, **{name: getattr(self, name)[keep] for name in names})
 
     def of_split(self, split: str, *, least: int = 0) -> Rows:
         """Those of a split.
@@ -82,7 +85,8 @@ def read_rows(manifest: Path, store: ChipStore) -> Rows:
         name: np.asarray(pc.fill_null(table[name].cast(pa.string()), "")).astype(np.str_) for name in _TEXTS
     }
     numbers: dict[str, Any] = {name: np.asarray(table[name].cast(pa.float64())) for name in _NUMBERS[1:]}
-    rows = Rows(origin=manifest, chip=np.asarray(table["chip"].cast(pa.int64())), **texts, **numbers)
+    about = {name: metadata[name] for name in _ABOUT if name in metadata}
+    rows = Rows(origin=manifest, about=about, chip=np.asarray(table["chip"].cast(pa.int64())), **texts, **numbers)
     _check_owner(rows, metadata, store)
     return rows
 

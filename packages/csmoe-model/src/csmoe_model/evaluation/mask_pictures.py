@@ -17,11 +17,11 @@ from matplotlib.patches import Patch
 
 from csmoe_model.evaluation.crops import IGNORED
 from csmoe_model.evaluation.dataset import Bands, EvaluationSet, Float32
+from csmoe_model.evaluation.gallery import composite, stretched
 from csmoe_model.evaluation.segment_batches import SegmentConfig
 from csmoe_model.evaluation.segmentation import SegmentationResult, predict
 from csmoe_model.train.pictures import save_figure
 
-_TRUE_COLOURS = ("B04", "B03", "B02")
 _BLANK = 0.82
 """Grey of pixels that are invalid or count for nothing."""
 _WRONG, _RIGHT = (0.84, 0.15, 0.16), (0.93, 0.96, 0.93)
@@ -98,7 +98,7 @@ def _figure(data: EvaluationSet, rows: Sequence[tuple[str, dict[str, Float32], A
     )
     for axes, (title, images, reference, predicted) in zip(grid, rows, strict=True):
         for k, name in enumerate(names):
-            _show(axes[k], name, _composite(images.get(name), data.sensors[name], reference.shape))
+            _show(axes[k], name, _picture(images.get(name), data.sensors[name], reference.shape))
         counts = reference != IGNORED
         blank = np.full((*reference.shape, 3), _BLANK)
         _show(axes[-3], "reference", np.where(counts[..., None], palette[reference], blank))
@@ -118,15 +118,7 @@ def _show(axes: Axes, title: str, image: npt.NDArray[Any]) -> None:
     axes.imshow(image, interpolation="nearest")
 
 
-def _composite(image: Float32 | None, bands: Bands, shape: tuple[int, int]) -> Float32:
-    """(C, H, W) -> (H, W, 3) in [0, 1]: true colours where there are, else a band in grey; grey where invalid."""
-    if image is None:
-        return np.full((*shape, 3), _BLANK, np.float32)
-    true = all(name in bands.names for name in _TRUE_COLOURS)
-    names = _TRUE_COLOURS if true else ("VV" if "VV" in bands.names else bands.names[0],) * 3
-    shown = np.stack([image[bands.names.index(name)] for name in names], -1)
-    known = np.isfinite(shown).all(-1, keepdims=True)
-    if not known.any():
-        return np.full(shown.shape, _BLANK, np.float32)
-    low, high = np.percentile(shown[known[..., 0]], (2, 98))
-    return np.where(known, np.clip((shown - low) / max(high - low, 1e-6), 0, 1), _BLANK).astype(np.float32)
+def _picture(image: Float32 | None, bands: Bands, shape: tuple[int, int]) -> Float32:
+    """(C, H, W) -> (H, W, 3) in [0, 1]; grey where nothing is known."""
+    (shown,) = stretched([None if image is None else composite(image, bands)], bands)
+    return np.full((*shape, 3), _BLANK, np.float32) if shown is None else shown

@@ -122,7 +122,7 @@ def _scale(axis: Any, places: Sequence[float]) -> None:
     from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
     axis.set_xscale("log")
-    room = max(1.06, (max(places) / min(places)) ** 0.15)
+    room = max(1.06, (max(places) / min(places)) ** 0.15) if max(places) > min(places) else 1.5
     low, high = min(places) / room, max(places) * room
     ticks = [step * 10.0**power for power in range(-6, 6) for step in (1, 2, 5)]
     if high < 10 * low:

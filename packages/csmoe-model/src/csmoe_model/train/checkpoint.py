@@ -60,6 +60,8 @@ class State:
     """Steps in a row that the guard has just left out."""
     data: str = ""
     """Fingerprint of the rows that it learns from."""
+    sample: dict[str, str | int] = field(default_factory=dict)
+    """What their manifest says of itself, and how many they are."""
 
 
 def save_checkpoint(

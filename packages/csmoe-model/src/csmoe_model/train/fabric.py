@@ -41,12 +41,15 @@ def open_fabric(config: TrainConfig, accelerator: str = "auto", devices: int = 1
     buffers = "forward_sync_buffers" if "forward_sync_buffers" in named else "broadcast_buffers"
     options: dict[str, Any] = {"find_unused_parameters": partial, buffers: False}
     several = DDPStrategy(**options)
-    fabric = Fabric(
-        accelerator=accelerator,
-        devices=local,
-        num_nodes=world // local,
-        strategy=several if world > 1 else "auto",
-        precision=config.precision,
-    )
+    try:
+        fabric = Fabric(
+            accelerator=accelerator,
+            devices=local,
+            num_nodes=world // local,
+            strategy=several if world > 1 else "auto",
+            precision=config.precision,
+        )
+    except ValueError as error:  # within SLURM, of tasks that do not go with the number of processes
+        raise ConfigError(f"--devices {local}: {error}") from error
     fabric.launch()
     return fabric

@@ -85,7 +85,8 @@ def setup(config: TrainConfig, inputs: Inputs, fabric: Fabric, *, quiet: bool = 
     torch.manual_seed(config.seed)
     model = CSMoE(config.model)
     model.encoder.checkpointing = config.checkpointing
-    optimiser, state = build_optimiser(model, config.optimiser), State(data=loaded.fingerprint)
+    optimiser = build_optimiser(model, config.optimiser)
+    state = State(data=loaded.fingerprint, sample={**loaded.rows.about, "rows": len(loaded.rows)})
     if inputs.init_from:
         load_weights(model, resolve(inputs.init_from))
     if inputs.resume:

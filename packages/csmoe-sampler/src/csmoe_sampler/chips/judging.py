@@ -76,7 +76,9 @@ def _judge_season(tile: Tile, scenes: Mapping[str, Scene], pixels: SeasonPixels,
 
 
 def _offset(scene: Scene, dn: Float32, recipe: Recipe) -> float:
-    if recipe.config.offset == "detect" and recipe.products["s2"].unit == "DN":
+    """DN to subtract: what the item tells, or the pixels where it does not."""
+    asked = recipe.config.offset == "detect" or scene.offset is None
+    if asked and recipe.products["s2"].unit == "DN":
         return detect_offset(dn, recipe.config.s2_bands)
     return scene.offset or 0.0
 

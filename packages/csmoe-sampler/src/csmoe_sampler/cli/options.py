@@ -90,6 +90,7 @@ FormatName = Literal[
     "geojson",
     "csv",
     "croissant",
+    "datasheet",
     "webdataset",
     "geotiff",
 ]

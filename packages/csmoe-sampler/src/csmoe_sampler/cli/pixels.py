@@ -122,7 +122,7 @@ def fetch(
 
 def export(
     manifest: Annotated[Path, typer.Argument(help="A manifest.")],
-    to: Annotated[FormatName, typer.Option(help="Format.")],
+    to: Annotated[FormatName, typer.Option(metavar="<format>", help="One of those above.")],
     out: Annotated[Path, typer.Option(help="File or folder to write; nothing is replaced.")],
     chips: Annotated[
         Path | None,
@@ -133,7 +133,7 @@ def export(
     """Write a manifest, or its chips, in the format of others.
 
     Tables: csv, geojson, stac-geoparquet, majortom, olmoearth. Chips: webdataset, geotiff, torchgeo, terratorch.
-    Either: rslearn, croissant.
+    Either: rslearn, croissant, datasheet.
     """
     from csmoe_sampler.exports import FORMATS
     from csmoe_sampler.exports import export as write

@@ -63,12 +63,14 @@ def say_requests(plan: RequestPlan) -> None:
 
 def say_chips(result: FetchResult, out: Path) -> None:
     """What was brought, and what was not."""
+    from csmoe_sampler.chips.fetch import failures_of
+
     for text in result.warnings:
         typer.echo(f"warning: {text}")
     for failure in result.failed[:10]:
         typer.echo(f"failed: tile {failure.tile_id}, {failure.sensor}: {failure.reason}")
     if len(result.failed) > 10:
-        typer.echo(f"failed: {len(result.failed) - 10:,} more tiles, listed in {out.with_suffix('.failed.csv')}")
+        typer.echo(f"failed: {len(result.failed) - 10:,} more tiles, listed in {failures_of(out)}")
     typer.echo(f"{int((result.chip >= 0).sum()):,} of {len(result.chip):,} chips -> {out}")
 
 

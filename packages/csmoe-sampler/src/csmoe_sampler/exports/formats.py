@@ -37,6 +37,7 @@ FORMATS: dict[str, Format] = {
     "geojson": Format(module="geojson"),
     "csv": Format(module="csv_table"),
     "croissant": Format(module="croissant", chips="may"),
+    "datasheet": Format(module="datasheet", chips="may"),
     "webdataset": Format(module="webdataset", chips="must", resumes=True),
     "geotiff": Format(module="geotiff", chips="must", resumes=True),
 }

@@ -58,6 +58,8 @@ def open_grids(source: str, patience: Patience | None = None) -> Grids:
         dataset = insist(partial(_open_dataset, source, kind), patience)
     except SamplerError:
         raise
+    except ImportError as error:
+        raise ConfigError(f"normals {source}: reading them needs more: install csmoe-sampler[normals]") from error
     except Exception as error:
         raise RasterError(f"normals {source} cannot be opened: {error}") from error
     grids = {str(name): _grid(array, patience) for name, array in dataset.data_vars.items()}
