@@ -92,8 +92,7 @@ regenerates it.
 
 Both commands take TOML with `--config`. Unknown keys are refused, values are checked, and all problems are told in one
 message. What a person changes from run to run has an option as well, which wins over the file. "Not given" as a default
-means that the key is left out: TOML has no null, so that a key which may be none and is not by default can be none in
-Python only.
+means that the key is left out, for TOML has no null.
 
 """
 _SAMPLER = """\
@@ -130,8 +129,9 @@ _MODEL = """\
 ## csmoe-train
 
 `pretrain` reads this file. Its key `preset`, or `--preset`, fills `[model]` first (docs/presets.md), and what the file
-says goes over it. A table of `[model.sensors]` replaces that sensor as a whole, and none can be taken from a preset;
-without one there are those of the file alone. `csmoe-train stats` writes such tables.
+says goes over it. A table of `[model.sensors]` replaces that sensor as a whole, and `sensors.s2 = "none"` takes one
+away; without a preset there are those of the file alone. `csmoe-train stats` writes such tables. `--config` is
+repeatable, later files go before.
 A run's resolved configuration is its `config.json`. On `--resume` it holds, what is given goes over it, and only these
 may differ: {changeable}.
 
@@ -175,7 +175,7 @@ def _tables(section: type[BaseModel], path: str = "") -> str:
         name = _name(path, key, field.annotation)
         kind = f"table {_heading(name)}" if inner else _kind(schema["properties"][key])
         if field.default is not None and type(None) in get_args(field.annotation):
-            kind += "; none in Python only"
+            kind += '; or "none"'
         lines.append(f"| `{key}` | {kind} | {_default(field.default, inner)} | {meaning(section, key)} |\n")
         if inner:
             below += _tables(inner, name)

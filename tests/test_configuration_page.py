@@ -40,7 +40,7 @@ def test_the_page_is_as_generated(page):
         ("selection", "weights", 'table of name = number, from 0 | `{"landcover" = 1.0, "climate" = 0.5,'),
         ("products.NAME", "offset", '`"baseline"`, `"unknown"` or number | `0.0` |'),
         ("optimiser", "betas", "list of 2: number, from 0 below 1 | `[0.9, 0.95]` |"),
-        ("optimiser", "clip_norm", "number, above 0; none in Python only | `1.0` |"),
+        ("optimiser", "clip_norm", 'number, above 0; or "none" | `1.0` |'),
         ("model", "sensors", "table `[model.sensors.NAME]` | `s1`, `s2` |"),
         ("model.sensors.NAME", "bands", "list of text, at least one | required |"),
         ("", "seed", "integer, from 0 below 2^63 | `0` | Of all chance."),

@@ -64,6 +64,17 @@ def test_of_several_files_later_ones_go_before(file, tmp_path):
         load_config([file, later], {})
 
 
+def test_none_leaves_out_what_the_preset_has(file, tmp_path):
+    later = tmp_path / "less.toml"
+    later.write_text('optimiser.clip_norm = "none"\n[model]\nencoder.moe = "none"\nsensors.s2 = "none"\n')
+    config = load_config([file, later], {})
+    assert list(config.model.sensors) == ["s1"]
+    assert (config.model.encoder.moe, config.optimiser.clip_norm) == (None, None)
+    later.write_text('[model]\nsensors.s1 = "none"\nsensors.s2 = "none"\n')
+    with pytest.raises(ConfigError, match="sensors: give at least one"):
+        load_config([file, later], {})
+
+
 def test_without_anything_there_are_the_defaults():
     assert load_config(None, {}) == TrainConfig()
 

@@ -185,7 +185,10 @@ def retrieval(
     format: Format = None,
     query_split: Annotated[str, typer.Option(help="Of the queries.")] = "validation",
     archive_split: Annotated[str, typer.Option(help="Of what is searched.")] = "test",
-    k: Annotated[list[int] | None, typer.Option("-k", help="Depth, repeatable.", show_default="5 and 10")] = None,
+    k: Annotated[
+        list[int] | None,
+        typer.Option("--depth", "-k", help="Of lists of answers, repeatable.", show_default="5 and 10"),
+    ] = None,
     beyond_km: Annotated[float | None, typer.Option(help="Once more without items this near to the query.")] = None,
     label: Label = None,
     manifest: Manifest = None,

@@ -23,6 +23,8 @@ def load_config(
 ) -> TrainConfig:
     """The configuration of TOML files, over a preset, with dotted `overrides` (`{"optimiser.lr": 1e-3}`) on top.
 
+    The text "none" in a file leaves out what is there: a sensor, the mixtures (`encoder.moe`), crops, clipping.
+
     Args:
         path: The file, or several, of which later ones go before; None: no file. Its key `preset` names a preset too.
         overrides: Keys with the value None override nothing.
@@ -44,6 +46,9 @@ def load_config(
     for dotted, value in overrides.items():
         if value is not None:
             _merge(values, _nested(dotted, value))
+    model = values.get("model", {})
+    if isinstance(sensors := model.get("sensors"), dict):
+        model["sensors"] = {name: sensor for name, sensor in sensors.items() if sensor is not None}
     try:
         return TrainConfig.model_validate(values)
     except ValidationError as error:
@@ -78,7 +83,7 @@ def _merge(values: dict[str, Any], more: Mapping[str, Any]) -> None:
         if isinstance(value, dict) and isinstance(values.get(key), dict) and "bands" not in value:
             _merge(values[key], value)
         else:
-            values[key] = value
+            values[key] = None if value == "none" else value
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

@@ -75,7 +75,9 @@ End = Annotated[str | None, typer.Option(help="Last day of the scenes.", show_de
 MaxCloud = Annotated[
     float | None, typer.Option("--max-cloud", help="Cloud cover of a scene in percent.", show_default="20")
 ]
-Sentinel1 = Annotated[str | None, typer.Option(help="rtc, grd or none.", show_default="rtc")]
+Sentinel1 = Annotated[
+    str | None, typer.Option(help="rtc, grd (to pair only: not calibrated) or none.", show_default="rtc")
+]
 Diversity = Annotated[
     str | None,
     typer.Option(help="Axes of the diversity, as spectral,landcover.", show_default="landcover,climate,position"),
