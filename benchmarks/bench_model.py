@@ -25,11 +25,12 @@ from torch import nn
 
 from csmoe_model.config import DecoderConfig
 from csmoe_model.cost import dense_macs, dense_twin, encoder_cost, soft_moe_macs, training_macs
+from csmoe_model.device import find_device
 from csmoe_model.nn.soft_moe import SoftMoE
 from csmoe_model.official import official_config
 from csmoe_model.presets import default_moe, preset
 from csmoe_model.profiling.measure import describe_machine, interleave
-from csmoe_model.profiling.trial import Trial, check_device
+from csmoe_model.profiling.trial import Trial
 from csmoe_model.train.config import OptimiserConfig
 from csmoe_model.train.schedule import build_optimiser
 
@@ -268,7 +269,7 @@ def main():
     parser.add_argument("--precision", choices=("32", "bf16"), default="32", help="bf16: automatic mixed precision")
     parser.add_argument("--threads", type=int, help="threads of torch on the CPU")
     options = parser.parse_args()
-    check_device(options.device)
+    options.device = find_device(options.device).type
     if options.threads:
         torch.set_num_threads(options.threads)
     options.fabric_precision = "bf16-mixed" if options.precision == "bf16" else "32-true"

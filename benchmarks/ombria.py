@@ -20,12 +20,13 @@ from csmoe_model.data.manifest import read_rows
 from csmoe_model.data.statistics import measure_chips, sensors_of
 from csmoe_model.data.store import ChipStore
 from csmoe_model.evaluation.candidates import candidates
-from csmoe_model.evaluation.comparison import Comparison, retrieval, segmentation, write_results
+from csmoe_model.evaluation.comparison import Comparison, write_results
 from csmoe_model.evaluation.dataset import EvaluationSet
 from csmoe_model.evaluation.gallery import draw_gallery
 from csmoe_model.evaluation.layouts import LayoutOptions, open_set
 from csmoe_model.evaluation.mask_pictures import draw_masks
 from csmoe_model.evaluation.pack import pack
+from csmoe_model.evaluation.protocols import retrieval, segmentation
 from csmoe_model.evaluation.records import Record, read_records
 from csmoe_model.evaluation.retrieval import RetrievalConfig
 from csmoe_model.evaluation.segment_batches import SegmentConfig

@@ -25,65 +25,6 @@ from csmoe_sampler.config import STAGES, BuildConfig
 from csmoe_sampler.scenes.provider import Provider
 
 PAGE = Path(__file__).with_name("configuration.md")
-NO_DOCSTRING = {
-    "BuildConfig.region": "Where tiles are drawn: `global`, a continent, an ISO 3166 code, "
-    "`lon_min,lat_min,lon_max,lat_max`, or a vector file.",
-    "BuildConfig.n": "Tiles to draw.",
-    "BuildConfig.seed": "Seed of every random decision.",
-    "AllocationConfig.alpha": "0 gives every stratum alike, 1 in proportion to its size.",
-    "SplitConfig.validation": "Share of the candidates.",
-    "SplitConfig.test": "Share of the candidates.",
-    "StacConfig.url": "STAC API or static catalogue.",
-    "StacConfig.collection": "Collection that holds the raster.",
-    "StacConfig.asset": "Asset that holds the raster's file.",
-    "DescriptorConfig.name": "Its columns begin with it; `selection.weights` knows it by it.",
-    "DescriptorConfig.reproject": "As for land cover.",
-    "SceneSearch.start": "The first day that counts.",
-    "SceneConfig.sentinel1": "Product of Sentinel-1; `fetch` refuses uncalibrated amplitudes, as `grd` of the shipped "
-    "providers is.",
-    "SceneConfig.max_cloud_percent": "Largest cloud cover of a Sentinel-2 scene.",
-    "ChipConfig.pixel_m": "Edge of a pixel.",
-    "ChipConfig.s2_bands": "Bands of Sentinel-2, in the order of the store.",
-    "ChipConfig.s1_bands": "Polarisations of Sentinel-1, in the order of the store; empty: no Sentinel-1.",
-    "SpectralConfig.max_cloud_percent": "Largest cloud cover of a Sentinel-2 scene.",
-    "SpectralConfig.bands": "Bands of Sentinel-2 that are read.",
-    "Properties.nodata_percent": "Percent of the granule without data.",
-    "Properties.baseline": "Processing baseline, as `05.10`.",
-    "Product.sensor": "Sentinel-1 or Sentinel-2.",
-    "Product.collection": "Its name in the catalogue.",
-    "Provider.name": "By default that of the file.",
-    "Sensor.gsd_m": "Ground sampling distance.",
-    "Sensor.std": "Standard deviations, one a band, in `unit`.",
-    "MoEConfig.experts": "Experts of a block.",
-    "MoEConfig.slots_per_expert": "Slots of each expert.",
-    "EncoderConfig.dim": "Width of a token; a multiple of 4 and of `heads`.",
-    "EncoderConfig.heads": "Heads of attention.",
-    "EncoderConfig.mlp_ratio": "Hidden width of the dense feed-forward layer, relative to `dim`.",
-    "DecoderConfig.dim": "Width of a token; a multiple of 4 and of `heads`.",
-    "DecoderConfig.heads": "Heads of attention.",
-    "DecoderConfig.depth": "Blocks.",
-    "DecoderConfig.mlp_ratio": "Hidden width of the dense feed-forward layer, relative to `dim`.",
-    "MaskConfig.ratio": "Share of the patches that is hidden.",
-    "MaskConfig.correspondence": "Hidden places by chance for each sensor, the same for all, or what the other shows.",
-    "LossConfig.temperature": "Divides the cosines of the contrast.",
-    "HeadsConfig.dim": "Width of the features to search with.",
-    "HeadsConfig.hidden": "Width of the hidden layer.",
-    "ModelConfig.sensors": "Sensors by name.",
-    "ModelConfig.image_px": "Edge of the images; a multiple of `patch_px`.",
-    "ModelConfig.patch_px": "Edge of a patch.",
-    "ModelConfig.cls_token": "Whether every sensor has a class token beside its patches.",
-    "DataConfig.split": "The split that is trained on.",
-    "OptimiserConfig.lr": "Largest learning rate.",
-    "OptimiserConfig.min_lr": "Learning rate at the end.",
-    "OptimiserConfig.betas": "Of AdamW.",
-    "TrainConfig.seed": "Of all chance.",
-    "TrainConfig.epochs": "Passes over the training rows.",
-    "TrainConfig.compile": "`torch.compile` the model.",
-    "TrainConfig.save_minutes": "Minutes between checkpoints.",
-    "TrainConfig.log_every": "Steps between lines of the metrics.",
-}
-"""Meanings of keys whose classes say nothing about them."""
-
 _HEAD = """\
 # Configuration
 
@@ -184,14 +125,10 @@ def _tables(section: type[BaseModel], path: str = "") -> str:
 
 
 def meaning(section: type[BaseModel], key: str) -> str:
-    """What the class that declares a key says of it, else `NO_DOCSTRING`, else what the section in it is."""
+    """What the class that declares a key says of it, else what the section in it is."""
     owner = next(one for one in section.__mro__ if key in inspect.get_annotations(one))
     inner = _section_in(section.model_fields[key].annotation)
-    text = (
-        docstrings(owner).get(key)
-        or NO_DOCSTRING.get(f"{owner.__name__}.{key}")
-        or (_paragraph(inner) if inner else "")
-    )
+    text = docstrings(owner).get(key) or (_paragraph(inner) if inner else "")
     assert text, f"{owner.__name__}.{key}: give it a docstring"
     return " ".join(text.split()).replace("|", "\\|")
 

@@ -1,13 +1,12 @@
 """The page of the configuration is what its classes say."""
 
 import pytest
-from pydantic import BaseModel
 
 from csmoe_model.config import EncoderConfig, ModelConfig
 from csmoe_model.train.config import DataConfig, OptimiserConfig, TrainConfig
 from csmoe_sampler.config import BuildConfig, ChipConfig, GridConfig, SceneConfig, SpectralConfig, StacConfig
 from csmoe_sampler.scenes.provider import Product, Provider
-from docs.generate_configuration import NO_DOCSTRING, PAGE, configuration_page, docstrings, meaning
+from docs.generate_configuration import PAGE, configuration_page, meaning
 
 
 @pytest.fixture(scope="module")
@@ -59,19 +58,3 @@ def test_every_key_has_a_row_and_a_meaning(page, section):
     for key in section.model_fields:
         assert f"| `{key}` | " in page
         assert meaning(section, key) in page
-
-
-def own_sections(base):
-    """Sections of both packages, by name."""
-    found = {base.__name__: base} if base.__module__.startswith("csmoe") else {}
-    for section in base.__subclasses__():
-        found |= own_sections(section)
-    return found
-
-
-def test_what_a_class_says_itself_is_said_nowhere_else():
-    known = own_sections(BaseModel)
-    for name in NO_DOCSTRING:
-        owner, _, key = name.partition(".")
-        assert key in known[owner].model_fields
-        assert key not in docstrings(known[owner]), f"{name} has a docstring now: take it out of NO_DOCSTRING"

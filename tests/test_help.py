@@ -1,5 +1,7 @@
 """Help on a terminal of 80 columns: every command, nothing cut short."""
 
+import re
+
 import pytest
 from typer.main import get_command
 from typer.testing import CliRunner
@@ -30,3 +32,4 @@ def test_help_fits_and_says_all(words):
     assert lines[0].startswith(f"Usage: {' '.join(words)} ")
     assert max(map(len, lines)) <= 80
     assert [line for line in lines if line.startswith("  ") and line.endswith("...")] == []
+    assert re.findall(r"  --\S+ <(?:list|Path|int range|float range).*", shown.stdout) == []

@@ -51,4 +51,4 @@ depth = 1
 
 def options(manifest: Path, config: Path) -> list[object]:
     """Of `csmoe-train`, but for --out; the chips lie beside the manifest."""
-    return ["pretrain", "--manifest", manifest, "--config", config, "--accelerator", "cpu", "--quiet"]
+    return ["pretrain", "--manifest", manifest, "--config", config, "--device", "cpu", "--quiet"]

@@ -205,7 +205,7 @@ def test_features_that_are_not_finite_name_their_tile(inputs, tmp_path, monkeypa
 
 
 def test_unknown_sensors_are_refused(inputs, tmp_path):
-    with pytest.raises(ConfigError, match="--sensors s3: the model has s1, s2"):
+    with pytest.raises(ConfigError, match="--sensor s3: the model has s1, s2"):
         run(inputs, tmp_path / "bad.parquet", sensors=("s3",))
 
 

@@ -174,7 +174,6 @@ def test_swapped_polarisations_are_refused_with_the_mend_unless_asked(runs, rada
         (["--peer", "keras:resnet"], "--peer keras:resnet: give timm:NAME or torchgeo:NAME"),
         (["--peer", "timm:resnet5000"], "timm has no model 'resnet5000'"),
         (["--normalise", "test"], "--normalise test: give auto, model or data"),
-        (["--device", "tpu"], "device 'tpu': choose cpu or cuda"),
         (["--lr", "-1"], "options: optimiser.lr"),
         (["--set", "bands"], "--set bands: give key=value"),
         (["--slots", "9"], "moe: 9 slots an expert: it has 3"),

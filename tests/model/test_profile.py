@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from csmoe_model.config import DecoderConfig, EncoderConfig, LossConfig, MaskConfig, ModelConfig, MoEConfig
 from csmoe_model.cost import dense_twin, training_macs
+from csmoe_model.device import find_device
 from csmoe_model.errors import ConfigError, ModelError
 from csmoe_model.nn.masking import draw_masks
 from csmoe_model.nn.model import CSMoE
@@ -256,8 +257,6 @@ def test_counts_that_disagree_end_the_command(monkeypatch):
 
 
 BAD = {
-    "precision": (["--precision", "16"], "precision '16': choose 32-true or bf16-mixed"),
-    "device": (["--device", "tpu"], "device 'tpu': choose cpu or cuda"),
     "preset": (["--preset", "csmoe-huge-p14"], "preset 'csmoe-huge-p14'"),
     "folder": (["--json", "/nowhere/p.json"], "there is no folder /nowhere"),
 }
@@ -272,10 +271,25 @@ def test_bad_options(name):
     assert "\n" not in str(done.exception)
 
 
-def test_a_gpu_that_is_not_there():
-    if torch.cuda.is_available():
-        pytest.skip("there is a GPU")
-    assert "torch finds none" in str(run("--device", "cuda").exception)
+@pytest.mark.parametrize("option", [["--precision", "16"], ["--device", "tpu"]], ids=" ".join)
+def test_choices_that_are_none(option):
+    done = run(*option)
+    assert done.exit_code == 2
+    assert f"Invalid value for '{option[0]}'" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "there", "found"), [("cpu", True, "cpu"), ("auto", True, "cuda"), ("auto", False, "cpu")]
+)
+def test_the_gpu_is_taken_where_there_is_one(monkeypatch, name, there, found):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: there)
+    assert find_device(name).type == found
+
+
+def test_a_gpu_that_is_not_there(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(ConfigError, match="--device cuda: torch finds none on this machine; give cpu"):
+        find_device("cuda")
 
 
 def test_the_page_of_presets_is_the_one_in_the_docs():

@@ -10,12 +10,13 @@ import torch
 
 from csmoe_model.errors import ConfigError, DataError
 from csmoe_model.evaluation.classification import ClassifyConfig
-from csmoe_model.evaluation.comparison import Comparison, classification
+from csmoe_model.evaluation.comparison import Comparison
 from csmoe_model.evaluation.dataset import Bands
 from csmoe_model.evaluation.extractors.own import untrained
 from csmoe_model.evaluation.extractors.statistics import StatisticsExtractor
 from csmoe_model.evaluation.figures import Figure
 from csmoe_model.evaluation.prepare import Preparation
+from csmoe_model.evaluation.protocols import classification
 from csmoe_model.evaluation.records import (
     about_inputs,
     about_model,

@@ -28,51 +28,25 @@ def main() -> None:
 
 def train(out: Path, steps: int) -> None:
     """Statistics of the bands, then the pre-training: new, or continued."""
-    sensors, run = out / "sensors.toml", out / "csmoe"
-    call("csmoe-train", "stats", "--manifest", out / "sample.parquet", "--out", sensors)
-    words: list[str | Path] = [
-        "pretrain",
-        "--manifest",
-        out / "sample.parquet",
-        "--config",
-        HERE / "model.toml",
-        "--config",
-        sensors,
-    ]
-    begun = ["--resume"] if any(run.glob("checkpoints/step-*")) else []
-    call("csmoe-train", *words, "--steps", steps, "--out", run, *begun)
+    manifest, sensors, run = out / "sample.parquet", out / "sensors.toml", out / "csmoe"
+    call("csmoe-train", "stats", "--manifest", manifest, "--out", sensors)
+    configs = ("--config", HERE / "model.toml", "--config", sensors)
+    begun = ("--resume",) if any(run.glob("checkpoints/step-*")) else ()
+    call("csmoe-train", "pretrain", "--manifest", manifest, *configs, "--steps", steps, "--out", run, *begun)
 
 
 def evaluate(out: Path) -> None:
     """Land cover, search across sensors and embeddings, on tiles that were held out."""
-    shown: list[str | Path] = [
-        "--checkpoint",
-        out / "csmoe",
-        "--data",
-        out / "chips.zarr",
-        "--manifest",
-        out / "sample.parquet",
-    ]
-    for task, words in {
-        "classification": ["--method", "knn", "--method", "linear"],
-        "retrieval": ["--query-split", "test", "--archive-split", "test"],
-    }.items():
-        folder = out / "results" / task
-        once(
-            folder / "results.json",
-            "csmoe-train",
-            "evaluate",
-            task,
-            *shown,
-            "--label",
-            "landcover",
-            *words,
-            "--out",
-            folder,
-        )
-    embeddings = out / "embeddings.parquet"
-    model: list[str | Path] = ["--checkpoint", out / "csmoe"]
-    once(embeddings, "csmoe-train", "embed", *model, "--manifest", out / "sample.parquet", "--out", embeddings)
+    model, manifest = ("--checkpoint", out / "csmoe"), ("--manifest", out / "sample.parquet")
+    for task, *words in (
+        ("classification", "--method", "knn", "--method", "linear"),
+        ("retrieval", "--query-split", "test", "--archive-split", "test"),
+    ):
+        data = ("--data", out / "chips.zarr", *manifest, "--label", "landcover")
+        to = out / "results" / task
+        once(to / "results.json", "csmoe-train", "evaluate", task, *model, *data, *words, "--out", to)
+    picture = out / "embeddings.png"  # written last
+    once(picture, "csmoe-train", "embed", *model, *manifest, "--out", picture.with_suffix(".parquet"))
 
 
 def parse() -> argparse.Namespace:

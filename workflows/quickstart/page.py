@@ -114,11 +114,6 @@ def table(found: list[Row]) -> Markup:
     return element("div", body, class_="scroll", tabindex="0", role="region", aria_label="Results")
 
 
-def said(found: list[Row]) -> list[Markup]:
-    """Which floors are not beaten."""
-    return [element("p", sentence, class_="note") for sentence in verdicts(found)]
-
-
 def cell(line: Headline, row: Row) -> Markup:
     """A figure with its interval."""
     one = line.of(row)

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from csmoe_model.evaluation.classification import ClassifyConfig
-from csmoe_model.evaluation.comparison import Comparison, classified, retrieval
+from csmoe_model.evaluation.comparison import Comparison
 from csmoe_model.evaluation.extractor import Extractor
 from csmoe_model.evaluation.extractors.own import trained, untrained
 from csmoe_model.evaluation.extractors.statistics import StatisticsExtractor
 from csmoe_model.evaluation.layouts import LayoutOptions, open_set
+from csmoe_model.evaluation.protocols import classified, retrieval
 from csmoe_model.evaluation.records import Record
 from csmoe_model.evaluation.retrieval import PAIRS, RetrievalConfig
 from csmoe_model.train.checkpoint import CHECKPOINTS, checkpoints

@@ -13,8 +13,10 @@ from csmoe_model.evaluation.metrics.intervals import over_seeds
 SHOWN = {
     "landcover/knn5-cosine/joint/accuracy/micro": "land cover, k-NN",
     "landcover/linear/joint/accuracy/micro": "land cover, linear",
+    "landcover/linear/joint/accuracy/macro": "land cover, linear, by class",
     "climate/knn5-cosine/joint/accuracy/micro": "climate, k-NN",
     "climate/linear/joint/accuracy/micro": "climate, linear",
+    "climate/linear/joint/accuracy/macro": "climate, linear, by class",
     "pairs/s1>s2/pair/recall@1": "s1 finds s2",
     "pairs/s2>s1/pair/recall@1": "s2 finds s1",
 }
@@ -72,8 +74,8 @@ def draw_results(results: Results, arms: Sequence[str], floors: Sequence[str], p
     """Draws means with intervals, a panel a figure; floors are lines."""
     from matplotlib.figure import Figure as Canvas
 
-    canvas = Canvas(figsize=(11, 6), layout="constrained")
-    panels = canvas.subplots(2, 3, sharey=True)
+    canvas = Canvas(figsize=(14, 6), layout="constrained")
+    panels = canvas.subplots(2, 4, sharey=True)
     for panel, (name, title) in zip(panels.flat, SHOWN.items(), strict=True):
         found = [_means(results, arm)[name] for arm in arms]
         half = [max(0.0, one.high - one.value) if one.high == one.high else 0.0 for one in found]

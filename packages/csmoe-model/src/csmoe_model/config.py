@@ -29,7 +29,9 @@ class MoEConfig(Section):
     blocks: tuple[int, ...] | Literal["all"] = "all"
     """Which blocks, counted from 0; of an encoder the sensor-specific ones come first."""
     experts: Positive = 4
+    """Experts of a block."""
     slots_per_expert: Positive = 8
+    """Slots of each expert."""
     width: Annotated[float, Field(gt=0)] = 1.0
     """Hidden width of an expert, relative to that of the dense layer."""
 
@@ -51,12 +53,15 @@ class EncoderConfig(Section):
     """Sensor-specific blocks, then shared ones."""
 
     dim: Positive = 768
+    """Width of a token; a multiple of 4 and of `heads`."""
     heads: Positive = 12
+    """Heads of attention."""
     specific_depth: Annotated[int, Field(ge=0)] = 10
     """Blocks of each sensor's own; 0 makes a common encoder."""
     shared_depth: Annotated[int, Field(ge=0)] = 2
     """Blocks that all sensors pass through, one after the other, with the same weights."""
     mlp_ratio: Annotated[float, Field(gt=0)] = 4.0
+    """Hidden width of the dense feed-forward layer, relative to `dim`."""
     drop_path: Share = 0.0
     """Share of blocks left out by chance, growing with depth; another number of processes then makes another run."""
     moe: MoEConfig | None = MoEConfig()
@@ -82,9 +87,13 @@ class DecoderConfig(Section):
     """Decoders of masked patches; they are left out of inference."""
 
     dim: Positive = 512
+    """Width of a token; a multiple of 4 and of `heads`."""
     heads: Positive = 16
+    """Heads of attention."""
     depth: Positive = 8
+    """Blocks."""
     mlp_ratio: Annotated[float, Field(gt=0)] = 4.0
+    """Hidden width of the dense feed-forward layer, relative to `dim`."""
     moe: MoEConfig | None = None
     """Mixtures in decoders: cheaper training, no difference to what inference costs."""
     separate: bool = True
@@ -103,9 +112,11 @@ class MaskConfig(Section):
     """What is hidden in training."""
 
     ratio: Share = 0.5
+    """Share of the patches that is hidden."""
     ratios: dict[str, Share] = {}
     """Of single sensors, where they differ."""
     correspondence: Literal["independent", "identical", "disjoint"] = "independent"
+    """Hidden places by chance for each sensor, the same for all, or what the other shows."""
 
 
 class LossConfig(Section):
@@ -122,6 +133,7 @@ class LossConfig(Section):
     same: Annotated[float, Field(gt=0)] = 1.0
     """Contrast of two views of each sensor's image, its visible and its hidden patches; only with retrieval heads."""
     temperature: Annotated[float, Field(gt=0)] = 0.5
+    """Divides the cosines of the contrast."""
     normalise_patches: bool = False
     """Targets are standardised within each patch."""
 
@@ -140,16 +152,22 @@ class HeadsConfig(Section):
     """
 
     dim: Positive = 256
+    """Width of the features to search with."""
     hidden: Positive = 512
+    """Width of the hidden layer."""
 
 
 class ModelConfig(Section):
     """A cross-sensor masked autoencoder, with Soft mixture-of-experts or dense."""
 
     sensors: dict[str, Sensor] = dict(SENTINELS)
+    """Sensors by name."""
     image_px: Positive = 224
+    """Edge of the images; a multiple of `patch_px`."""
     patch_px: Positive = 14
+    """Edge of a patch."""
     cls_token: bool = True
+    """Whether every sensor has a class token beside its patches."""
     encoder: EncoderConfig = EncoderConfig()
     decoder: DecoderConfig = DecoderConfig()
     mask: MaskConfig = MaskConfig()

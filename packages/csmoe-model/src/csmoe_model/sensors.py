@@ -18,9 +18,11 @@ class Sensor(BaseModel):
     unit: str
     """Of the values that are standardised: `DN` (reflectance x 10,000), `dB`, `m`, ..."""
     gsd_m: Annotated[float, Field(gt=0)] = 10.0
+    """Ground sampling distance in metres."""
     mean: tuple[float, ...]
     """One a band, in `unit`."""
     std: tuple[float, ...]
+    """Standard deviations, one a band, in `unit`."""
 
     @model_validator(mode="after")
     def _one_of_each_a_band(self) -> Sensor:

@@ -6,6 +6,7 @@ import os
 import sys
 
 import typer
+from typer.core import TyperGroup
 
 from csmoe_model.cli.convert import convert
 from csmoe_model.cli.embed import embed
@@ -19,8 +20,16 @@ from csmoe_model.cli.results import results
 from csmoe_model.cli.stats import stats
 from csmoe_model.errors import ModelError
 
+
+class _InOrderOfUse(TyperGroup):
+    def list_commands(self, ctx: object) -> list[str]:
+        first = ["stats", "pretrain", "evaluate", "embed", "profile", "prune", "export", "results"]
+        return sorted(self.commands, key=lambda name: first.index(name) if name in first else len(first))
+
+
 app = typer.Typer(
     name="csmoe-train",
+    cls=_InOrderOfUse,
     help="Compact cross-sensor models: pre-training, evaluation, and what they cost.",
     epilog="Add --debug to any command for the full traceback of an error.",
     no_args_is_help=True,

@@ -58,23 +58,21 @@ def opened(
     """The data set, checked."""
     from dataclasses import replace
 
-    import torch
-
     from csmoe_model.cli.progress import counting
+    from csmoe_model.device import find_device
     from csmoe_model.errors import ConfigError
     from csmoe_model.evaluation.checks import check_data, require_sound
     from csmoe_model.evaluation.comparison import Comparison
     from csmoe_model.evaluation.layouts import open_set
-    from csmoe_model.profiling.trial import check_device
 
-    check_device(device)
+    place = find_device(device)
     if normalise not in ("auto", "model", "data"):
         raise ConfigError(f"--normalise {normalise}: give auto, model or data")
     found = open_set(data, format, layout)
     return Comparison(
         data=replace(found, notes=(*found.notes, *map(str, check_data(found)))) if unsound else require_sound(found),
         normalise=normalise,  # type: ignore[arg-type]
-        device=torch.device(device),
+        device=place,
         counting=lambda name, total: counting(name, total, "samples", quiet=quiet),
         **loading,
     )

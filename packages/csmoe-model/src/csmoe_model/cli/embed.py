@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from csmoe_model.cli.options import Chips, Manifest, Quiet
+from csmoe_model.cli.options import Chips, Device, Manifest, Quiet
 
 
 def embed(
@@ -15,7 +15,7 @@ def embed(
     manifest: Manifest,
     out: Annotated[Path, typer.Option(metavar="<path>", help="GeoParquet file to write.")],
     chips: Chips = None,
-    sensors: Annotated[
+    sensor: Annotated[
         list[str] | None,
         typer.Option(metavar="<name>", help="Sensor, repeatable.", show_default="all of the model"),
     ] = None,
@@ -25,7 +25,7 @@ def embed(
     dtype: Annotated[Literal["float32", "float16"], typer.Option(help="Of the numbers that are kept.")] = "float32",
     batch: Annotated[int, typer.Option(metavar="<int>", min=1, help="Tiles at once.")] = 64,
     workers: Annotated[int, typer.Option(metavar="<int>", min=0, help="Loading processes.")] = 2,
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    device: Device = "auto",
     quiet: Quiet = False,
 ) -> None:
     """Embed the chips of a manifest, in Major TOM's layout.
@@ -34,6 +34,7 @@ def embed(
     principal components of the embeddings is drawn beside the file.
     """
     from csmoe_model.cli.progress import counting
+    from csmoe_model.device import find_device
     from csmoe_model.embedding.embedder import EmbedConfig, Embedder
     from csmoe_model.embedding.quicklook import draw_quicklook
     from csmoe_model.embedding.write import write_embeddings
@@ -42,7 +43,12 @@ def embed(
     if out.suffix != ".parquet":
         raise ConfigError(f"--out {out}: name a file that ends in .parquet")
     config = EmbedConfig(
-        sensors=tuple(sensors or ()), per_patch=per_patch, dtype=dtype, batch=batch, workers=workers, device=device
+        sensors=tuple(sensor or ()),
+        per_patch=per_patch,
+        dtype=dtype,
+        batch=batch,
+        workers=workers,
+        device=find_device(device).type,
     )
     embedder = Embedder(checkpoint, manifest, chips or manifest.with_name("chips.zarr"), config)
     with counting("embed", embedder.num_tiles, "tiles", quiet=quiet) as advance:

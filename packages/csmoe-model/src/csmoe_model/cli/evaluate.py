@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from csmoe_model.cli.comparing import checked, finish, gathered, new, opened
-from csmoe_model.cli.options import Quiet, Setting, layout_options
+from csmoe_model.cli.options import Device, Quiet, Setting, layout_options
 
 app = typer.Typer(
     name="evaluate",
@@ -29,7 +29,9 @@ Peers = Annotated[
 Floors = Annotated[bool, typer.Option(help="Image statistics and random weights too.")]
 Slots = Annotated[
     list[int] | None,
-    typer.Option(min=1, help="Checkpoints once more with so many slots an expert, repeatable: less cost."),
+    typer.Option(
+        metavar="<int>", min=1, help="Checkpoints once more with so many slots an expert, repeatable: less cost."
+    ),
 ]
 ImagePx = Annotated[int | None, typer.Option(help="Edge of the images.", show_default="each backbone's own")]
 Normalised = Annotated[
@@ -40,12 +42,17 @@ Manifest = Annotated[Path | None, typer.Option(help="Manifest of a chip store.",
 Metadata = Annotated[Path | None, typer.Option(help="BigEarthNet's metadata.parquet.", metavar="<path>")]
 Seeds = Annotated[
     list[int] | None,
-    typer.Option("--seed", min=0, help="Of what is trained, repeatable; the first of the rest.", show_default="0"),
+    typer.Option(
+        "--seed",
+        min=0,
+        metavar="<int>",
+        help="Of what is trained, repeatable; the first of the rest.",
+        show_default="0",
+    ),
 ]
-Batch = Annotated[int, typer.Option(min=1, help="Samples at once.")]
-Workers = Annotated[int, typer.Option(min=0, help="Processes that load.")]
-Device = Annotated[str, typer.Option(help="cpu or cuda.")]
-Resamples = Annotated[int, typer.Option(min=0, help="For intervals; 0: none.")]
+Batch = Annotated[int, typer.Option(metavar="<int>", min=1, help="Samples at once.")]
+Workers = Annotated[int, typer.Option(metavar="<int>", min=0, help="Processes that load.")]
+Resamples = Annotated[int, typer.Option(metavar="<int>", min=0, help="For intervals; 0: none.")]
 Unsound = Annotated[bool, typer.Option("--unsound", help="Go on although the pixels look wrong.")]
 Out = Annotated[
     Path, typer.Option(help="Folder for results.json, table.md, figures.csv and pictures; a new one.", metavar="<path>")
@@ -61,7 +68,8 @@ def classification(
     slots: Slots = None,
     format: Format = None,
     method: Annotated[
-        list[str] | None, typer.Option(help="knn, linear or finetune; repeatable.", show_default="knn and linear")
+        list[str] | None,
+        typer.Option(metavar="<name>", help="knn, linear or finetune; repeatable.", show_default="knn and linear"),
     ] = None,
     label: Label = None,
     manifest: Manifest = None,
@@ -71,20 +79,20 @@ def classification(
     image_px: ImagePx = None,
     floors: Floors = True,
     seed: Seeds = None,
-    epochs: Annotated[int, typer.Option(min=1, help="Of fine-tuning.")] = 20,
+    epochs: Annotated[int, typer.Option(metavar="<int>", min=1, help="Of fine-tuning.")] = 20,
     lr: Annotated[float, typer.Option(help="Of fine-tuning.")] = 1e-3,
     batch: Batch = 64,
     workers: Workers = 0,
     resamples: Resamples = 1000,
     unsound: Unsound = False,
-    device: Device = "cpu",
+    device: Device = "auto",
     quiet: Quiet = False,
 ) -> None:
     """Classify scenes: k-NN, a linear probe or fine-tuning."""
     from itertools import chain
 
     from csmoe_model.errors import ConfigError
-    from csmoe_model.evaluation import comparison as runs
+    from csmoe_model.evaluation import protocols
     from csmoe_model.evaluation.candidates import candidates
     from csmoe_model.evaluation.classification import ClassifyConfig
     from csmoe_model.evaluation.finetune import FinetuneConfig
@@ -103,8 +111,8 @@ def classification(
     found = gathered(
         out,
         chain(
-            runs.classification(compared, backbones, config) if frozen else (),
-            runs.finetuning(compared, backbones, tuning, seeds) if "finetune" in methods else (),
+            protocols.classification(compared, backbones, config) if frozen else (),
+            protocols.finetuning(compared, backbones, tuning, seeds) if "finetune" in methods else (),
         ),
     )
     finish(out, found)
@@ -122,11 +130,16 @@ def segmentation(
     sensor: Annotated[str | None, typer.Option(help="One sensor alone.", show_default="all together")] = None,
     layer: Annotated[
         list[int] | None,
-        typer.Option(min=0, help="Block whose features the head sees, repeatable.", show_default="four, evenly spread"),
+        typer.Option(
+            metavar="<int>",
+            min=0,
+            help="Block whose features the head sees, repeatable.",
+            show_default="four, evenly spread",
+        ),
     ] = None,
     frozen: Annotated[bool, typer.Option("--frozen/--finetune", help="Whether the backbone stays as it is.")] = True,
     resize: Annotated[bool, typer.Option("--resize", help="Whole images, in place of windows.")] = False,
-    epochs: Annotated[int, typer.Option(min=1)] = 20,
+    epochs: Annotated[int, typer.Option(metavar="<int>", min=1, help="Of training.")] = 20,
     lr: Annotated[float, typer.Option(help="Of the head.")] = 1e-3,
     metadata: Metadata = None,
     option: Setting = None,
@@ -134,15 +147,15 @@ def segmentation(
     image_px: ImagePx = None,
     floors: Floors = True,
     seed: Seeds = None,
-    batch: Annotated[int, typer.Option(min=1, help="Windows at once.")] = 32,
-    workers: Annotated[int, typer.Option(min=0, help="Threads that read ahead.")] = 2,
+    batch: Annotated[int, typer.Option(metavar="<int>", min=1, help="Windows at once.")] = 32,
+    workers: Annotated[int, typer.Option(metavar="<int>", min=0, help="Threads that read ahead.")] = 2,
     resamples: Resamples = 1000,
     unsound: Unsound = False,
-    device: Device = "cpu",
+    device: Device = "auto",
     quiet: Quiet = False,
 ) -> None:
     """Segment images by a head on dense features."""
-    from csmoe_model.evaluation import comparison as runs
+    from csmoe_model.evaluation import protocols
     from csmoe_model.evaluation.candidates import candidates
     from csmoe_model.evaluation.mask_pictures import draw_masks
     from csmoe_model.evaluation.segment_batches import SegmentConfig
@@ -172,7 +185,7 @@ def segmentation(
         path = out / f"masks_{_file_name(extractor.name)}_{own.seed}.png"
         draw_masks(compared.data, found, own, path, device=compared.device)
 
-    finish(out, gathered(out, runs.segmentation(compared, backbones, config, seed or [0], done=draw)))
+    finish(out, gathered(out, protocols.segmentation(compared, backbones, config, seed or [0], done=draw)))
 
 
 @app.command()
@@ -187,7 +200,9 @@ def retrieval(
     archive_split: Annotated[str, typer.Option(help="Of what is searched.")] = "test",
     k: Annotated[
         list[int] | None,
-        typer.Option("--depth", "-k", help="Of lists of answers, repeatable.", show_default="5 and 10"),
+        typer.Option(
+            "--depth", "-k", metavar="<int>", help="Of lists of answers, repeatable.", show_default="5 and 10"
+        ),
     ] = None,
     beyond_km: Annotated[float | None, typer.Option(help="Once more without items this near to the query.")] = None,
     label: Label = None,
@@ -197,16 +212,16 @@ def retrieval(
     normalise: Normalised = "auto",
     image_px: ImagePx = None,
     floors: Floors = True,
-    seed: Annotated[int, typer.Option(min=0, help="Of intervals and random weights.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="<int>", min=0, help="Of intervals and random weights.")] = 0,
     batch: Batch = 64,
     workers: Workers = 0,
     resamples: Resamples = 1000,
     unsound: Unsound = False,
-    device: Device = "cpu",
+    device: Device = "auto",
     quiet: Quiet = False,
 ) -> None:
     """Search in every direction between the sensors."""
-    from csmoe_model.evaluation import comparison as runs
+    from csmoe_model.evaluation import protocols
     from csmoe_model.evaluation.candidates import candidates
     from csmoe_model.evaluation.gallery import draw_gallery
     from csmoe_model.evaluation.records import FLOORS
@@ -235,7 +250,7 @@ def retrieval(
             path = out / f"gallery_{_file_name(extractor.name)}_{name}.png"
             draw_gallery(compared.data, direction, path, sources=sources)
 
-    finish(out, gathered(out, runs.retrieval(compared, backbones, config, done=draw)))
+    finish(out, gathered(out, protocols.retrieval(compared, backbones, config, done=draw)))
 
 
 def _file_name(name: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -14,6 +14,9 @@ Manifest = Annotated[Path, typer.Option(metavar="<path>", help="The sampler's ma
 Chips = Annotated[
     Path | None,
     typer.Option(metavar="<path>", help="The chip store.", show_default="chips.zarr beside the manifest"),
+]
+Device = Annotated[
+    Literal["auto", "cpu", "cuda"], typer.Option(help="Where to compute; auto: the GPU if there is one.")
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 Setting = Annotated[

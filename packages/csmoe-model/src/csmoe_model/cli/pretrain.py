@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from csmoe_model.cli.options import Chips, Manifest, Quiet
+from csmoe_model.cli.options import Chips, Device, Manifest, Quiet
 
 if TYPE_CHECKING:
     from csmoe_model.train.config import TrainConfig
@@ -35,7 +35,9 @@ def pretrain(
         Path | None, typer.Option(metavar="<path>", help="Begin with the weights of this checkpoint or run.")
     ] = None,
     image_px: Annotated[int | None, typer.Option(metavar="<int>", help="Edge of the images.")] = None,
-    epochs: Annotated[int | None, typer.Option(metavar="<int>", show_default="150")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(metavar="<int>", help="Passes over the chips.", show_default="150")
+    ] = None,
     steps: Annotated[int | None, typer.Option(metavar="<int>", help="In place of epochs.")] = None,
     batch: Annotated[int | None, typer.Option(metavar="<int>", help="Places in a step, over all processes.")] = None,
     lr: Annotated[float | None, typer.Option(metavar="<float>", help="Highest learning rate.")] = None,
@@ -43,11 +45,13 @@ def pretrain(
     workers: Annotated[
         int | None, typer.Option(metavar="<int>", help="Loading processes for each training process.", show_default="2")
     ] = None,
-    precision: Annotated[Literal["32-true", "bf16-mixed"] | None, typer.Option(show_default="32-true")] = None,
+    precision: Annotated[
+        Literal["32-true", "bf16-mixed"] | None, typer.Option(help="Of the arithmetic.", show_default="32-true")
+    ] = None,
     compile: Annotated[bool | None, typer.Option("--compile/--no-compile", help="torch.compile the model.")] = None,
-    accelerator: Annotated[Literal["auto", "cpu", "cuda", "mps"], typer.Option(help="Where to train.")] = "auto",
-    devices: Annotated[
-        int, typer.Option(metavar="<int>", help="Processes on this machine; torchrun's own number goes before.")
+    device: Device = "auto",
+    processes: Annotated[
+        int, typer.Option(metavar="<int>", help="On this machine, one a GPU; torchrun's own number goes before.")
     ] = 1,
     wandb: Annotated[
         str | None, typer.Option(metavar="<project>", help="Log to Weights & Biases too (extra `wandb`).")
@@ -85,7 +89,7 @@ def pretrain(
         init_from=init_from,
         wandb=wandb,
     )
-    fabric = open_fabric(resolved, accelerator, devices)
+    fabric = open_fabric(resolved, device, processes)
     last = run(resolved, inputs, fabric, quiet=quiet)
     if fabric.is_global_zero:
         typer.echo(f"checkpoint -> {last}")

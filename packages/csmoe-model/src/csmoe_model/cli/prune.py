@@ -11,7 +11,6 @@ from csmoe_model.cli.comparing import checked, finish, gathered, new, opened
 from csmoe_model.cli.evaluate import (
     Batch,
     Data,
-    Device,
     Format,
     ImagePx,
     Label,
@@ -23,7 +22,7 @@ from csmoe_model.cli.evaluate import (
     Unsound,
     Workers,
 )
-from csmoe_model.cli.options import Quiet, Setting, layout_options
+from csmoe_model.cli.options import Device, Quiet, Setting, layout_options
 
 if TYPE_CHECKING:
     from csmoe_model.evaluation.pruning import Criterion
@@ -33,7 +32,9 @@ def prune(
     checkpoint: Annotated[Path, typer.Option(metavar="<path>", help="Checkpoint folder or run.")],
     data: Data,
     out: Out,
-    keep: Annotated[float, typer.Option(min=0, max=1, help="Share of the experts of every layer that stays.")] = 0.5,
+    keep: Annotated[
+        float, typer.Option(metavar="<float>", min=0, max=1, help="Share of the experts of every layer that stays.")
+    ] = 0.5,
     by: Annotated[
         Literal["gradient", "dispatch"], typer.Option(help="Gradient of the task's loss, or share of what tokens get.")
     ] = "gradient",
@@ -44,12 +45,12 @@ def prune(
     option: Setting = None,
     normalise: Normalised = "auto",
     image_px: ImagePx = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of head, control and intervals.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="<int>", min=0, help="Of head, control and intervals.")] = 0,
     batch: Batch = 64,
     workers: Workers = 0,
     resamples: Resamples = 1000,
     unsound: Unsound = False,
-    device: Device = "cpu",
+    device: Device = "auto",
     quiet: Quiet = False,
 ) -> None:
     """Remove the experts that matter least to a task.
@@ -62,8 +63,8 @@ def prune(
 
     from csmoe_model.evaluation.candidates import candidates
     from csmoe_model.evaluation.classification import ClassifyConfig
-    from csmoe_model.evaluation.comparison import classification
     from csmoe_model.evaluation.extractors.own import trained
+    from csmoe_model.evaluation.protocols import classification
     from csmoe_model.evaluation.pruning import mixtures, pruned
     from csmoe_model.evaluation.pruning_curve import importance_of, pruning_curve
     from csmoe_model.train.checkpoint import read_config, resolve, save_model

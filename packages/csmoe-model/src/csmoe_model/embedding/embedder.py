@@ -83,7 +83,7 @@ class Embedder:
         self._model = load_model(checkpoint).to(self._device)
         own = self._model.config.sensors
         if unknown := [name for name in config.sensors if name not in own]:
-            raise ConfigError(f"--sensors {', '.join(unknown)}: the model has {', '.join(own)}")
+            raise ConfigError(f"--sensor {', '.join(unknown)}: the model has {', '.join(own)}")
         self._sensors = {name: sensor for name, sensor in own.items() if name in (config.sensors or own)}
         model = self._model.config.model_copy(update={"sensors": self._sensors})
         self._store = ChipStore(chips)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from csmoe_model.evaluation.classification import ClassifyConfig
-from csmoe_model.evaluation.comparison import Comparison, classified
+from csmoe_model.evaluation.comparison import Comparison
 from csmoe_model.evaluation.extract import load
 from csmoe_model.evaluation.extractors.own import OwnExtractor
 from csmoe_model.evaluation.finetune import FinetuneConfig, PooledHead, finetune, num_samples
 from csmoe_model.evaluation.prepare import Preparation
+from csmoe_model.evaluation.protocols import classified
 from csmoe_model.evaluation.pruning import (
     Criterion,
     Importance,

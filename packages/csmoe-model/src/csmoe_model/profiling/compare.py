@@ -12,7 +12,7 @@ from csmoe_model.cost import dense_twin, encoder_cost, slimmed
 from csmoe_model.profiling.count import Counts, count
 from csmoe_model.profiling.measure import Timing, describe_machine, interleave
 from csmoe_model.profiling.memory import Memory, peak_memory
-from csmoe_model.profiling.trial import Precision, Trial, check_device
+from csmoe_model.profiling.trial import Precision, Trial
 
 Role = Literal["model", "dense twin", "slimmed"]
 
@@ -77,11 +77,7 @@ def compare(
         config: The model.
         settings: How to measure.
         say: Told what is under way.
-
-    Raises:
-        ConfigError: The device is not there.
     """
-    check_device(settings.device)
     configs: dict[Role, ModelConfig] = {"model": config}
     if config.encoder.moe:
         sensor = next(iter(config.sensors))

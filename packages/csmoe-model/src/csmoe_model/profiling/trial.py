@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from csmoe_model.config import ModelConfig
-from csmoe_model.errors import ConfigError
 from csmoe_model.nn.masking import Mask, draw_masks
 from csmoe_model.nn.model import CSMoE
 from csmoe_model.train.config import OptimiserConfig
@@ -70,20 +69,3 @@ class Trial:
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device, dtype=torch.bfloat16, enabled=self.precision == "bf16-mixed")
-
-
-def as_precision(name: str) -> Precision:
-    """The precision of a name; raises ConfigError for an unknown one."""
-    if name == "32-true":
-        return "32-true"
-    if name == "bf16-mixed":
-        return "bf16-mixed"
-    raise ConfigError(f"precision '{name}': choose 32-true or bf16-mixed")
-
-
-def check_device(device: str) -> None:
-    """Raises ConfigError where a device is unknown or not there."""
-    if device not in ("cpu", "cuda"):
-        raise ConfigError(f"device '{device}': choose cpu or cuda")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("device 'cuda': torch finds none on this machine; choose cpu")

@@ -16,6 +16,7 @@ class DataConfig(Section):
     """How chips become samples."""
 
     split: str = "train"
+    """The split that is trained on."""
     held_out: str = "validation"
     """The split that the probe asks about."""
     label: Literal["landcover", "climate"] = "landcover"
@@ -32,8 +33,11 @@ class OptimiserConfig(Section):
     """AdamW with warm-up and a cosine."""
 
     lr: Above0 = 1e-4
+    """Largest learning rate."""
     min_lr: NotNegative = 0.0
+    """Learning rate at the end."""
     betas: tuple[Share, Share] = (0.9, 0.95)
+    """Of AdamW."""
     weight_decay: NotNegative = 0.05
     """Of matrices; norms, biases, tokens, slots and scales have none."""
     warmup: Share = 0.07
@@ -59,7 +63,9 @@ class TrainConfig(Section):
     optimiser: OptimiserConfig = OptimiserConfig()
     guard: GuardConfig = GuardConfig()
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    """Of all chance."""
     epochs: Positive = 150
+    """Passes over the training rows."""
     max_steps: Positive | None = None
     """Steps of the whole run, in place of `epochs`."""
     batch: Positive = 128
@@ -69,12 +75,15 @@ class TrainConfig(Section):
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     """Losses and routers are in float32 either way."""
     compile: bool = False
+    """`torch.compile` the model."""
     checkpointing: bool = False
     """Compute blocks anew in the backward pass, to save memory."""
     save_minutes: Above0 = 15.0
+    """Minutes between checkpoints."""
     keep: Positive = 3
     """Checkpoints that are kept, the last ones."""
     log_every: Positive = 10
+    """Steps between lines of the metrics."""
     probe_every: Annotated[int, Field(ge=0)] = 500
     """Steps between probes; 0: none."""
     probe_places: Annotated[int, Field(ge=2)] = 500

@@ -17,9 +17,8 @@ def earth(
         Literal["small", "medium", "large"], typer.Option(help="Seconds, minutes, or real pixel size.")
     ] = "small",
     seed: Annotated[int, typer.Option(help="Which Earth.")] = 0,
-    scenes: Annotated[bool, typer.Option(help="Sentinel-1 and Sentinel-2 scenes of some places too.")] = True,
     scene_set: Annotated[
-        Literal["small", "medium"], typer.Option(help="Scenes of six places, or of four times as many.")
+        Literal["none", "small", "medium"], typer.Option(help="Sentinel scenes of no, six or 23 places.")
     ] = "small",
     quiet: Quiet = False,
 ) -> None:
@@ -32,7 +31,7 @@ def earth(
     progress = terminal_progress(quiet)
     earth = write_earth(out, size, seed, progress)
     typer.echo(f"synthetic Earth in {earth.root}")
-    if scenes:
+    if scene_set != "none":
         written = write_scenes(earth, scene_set, progress)
         typer.echo(f"{written.num_scenes} Sentinel scenes in {written.catalog}, of {written.region}")
 

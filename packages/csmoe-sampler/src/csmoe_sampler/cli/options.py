@@ -18,7 +18,11 @@ Config = Annotated[Path | None, typer.Option(help="TOML file with any key of the
 GridKm = Annotated[float | None, typer.Option(help="Spacing of the Major TOM grid in km.", show_default="10")]
 Landcover = Annotated[
     list[str] | None,
-    typer.Option(help="Land-cover raster: path, URL or glob, repeatable.", show_default="ESA WorldCover through STAC"),
+    typer.Option(
+        metavar="<path>",
+        help="Land-cover raster: path, URL or glob, repeatable.",
+        show_default="ESA WorldCover through STAC",
+    ),
 ]
 LegendName = Annotated[
     str | None,
@@ -51,7 +55,9 @@ Strict = Annotated[bool, typer.Option("--strict", help="Fail where the region ha
 Scheduler = Annotated[
     str | None, typer.Option(help="Address of a Dask scheduler, tcp://host:8786.", show_default="this machine")
 ]
-Workers = Annotated[int | None, typer.Option(min=1, help="Threads on this machine.", show_default="all cores")]
+Workers = Annotated[
+    int | None, typer.Option(metavar="<int>", min=1, help="Threads on this machine.", show_default="all cores")
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what it would cost, and stop.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an output that other settings have made.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
@@ -67,7 +73,9 @@ ProviderName = Annotated[
 ]
 Items = Annotated[
     list[str] | None,
-    typer.Option(help="STAC-GeoParquet in place of searches: file, folder, glob or URL, repeatable; or bulk."),
+    typer.Option(
+        metavar="<path>", help="STAC-GeoParquet in place of searches: file, folder, glob or URL, repeatable; or bulk."
+    ),
 ]
 Seasons = Annotated[str | None, typer.Option(help="year, or some of winter,spring,summer,autumn.", show_default="year")]
 Start = Annotated[str | None, typer.Option(help="First day of the scenes, as 2021-01-01.", show_default="2021-01-01")]

@@ -43,7 +43,8 @@ def pair(
         str | None, typer.Option(help="Tiles without scenes: redraw, drop or keep.", show_default="redraw")
     ] = None,
     exclude: Annotated[
-        str | None, typer.Option(help="CSV of scenes not to choose: item, and tile_id where it is for one tile.")
+        str | None,
+        typer.Option(metavar="<path>", help="CSV of scenes not to choose: item, and tile_id where it is for one tile."),
     ] = None,
     atlas: Annotated[
         Path | None, typer.Option(help="The atlas it was drawn from.", show_default="beside the manifest")
@@ -95,7 +96,7 @@ def fetch(
     alignment: Annotated[
         bool, typer.Option("--alignment", help="Measure the shift between Sentinel-1 and Sentinel-2.")
     ] = False,
-    connections: Annotated[int, typer.Option(min=1, help="Reads under way at once.")] = 16,
+    connections: Annotated[int, typer.Option(metavar="<int>", min=1, help="Reads under way at once.")] = 16,
     scheduler: Scheduler = None,
     workers: Workers = None,
     quiet: Quiet = False,

@@ -187,13 +187,17 @@ def plan(
     landcover: Landcover = None,
     legend: LegendName = None,
     climate: Climate = None,
+    temperature: Temperature = None,
+    precipitation: Precipitation = None,
     stac_url: StacUrl = None,
     collection: Collection = None,
     grid_km: GridKm = None,
     approximate: Approximate = None,
     reproject: Reproject = False,
     atlas: Annotated[Path | None, typer.Option(help="Atlas that is there already.")] = None,
-    mbit_s: Annotated[float, typer.Option(min=0.1, help="Speed of the connection in Mbit/s.")] = 500.0,
+    mbit_s: Annotated[
+        float, typer.Option(metavar="<float>", min=0.1, help="Speed of the connection in Mbit/s.")
+    ] = 500.0,
     workers: Workers = None,
 ) -> None:
     """Say what a build will take.
@@ -202,7 +206,7 @@ def plan(
     """
     settings = resolve(
         config,
-        source_overrides(landcover, legend, climate, None, None, stac_url, collection)
+        source_overrides(landcover, legend, climate, temperature, precipitation, stac_url, collection)
         | reading_overrides(grid_km, approximate, reproject)
         | {"region": region, "n": n},
     )

@@ -35,6 +35,7 @@ class AllocationConfig(Section):
     """How the budget is shared among the strata: n_h proportional to N_h^alpha."""
 
     alpha: Share = 0.5
+    """0 gives every stratum alike, 1 in proportion to its size."""
     floor: Annotated[int, Field(ge=0)] = 1
     """At least this many from every stratum, as far as it has them."""
     cap: Annotated[int, Field(ge=1)] | None = None
@@ -64,7 +65,9 @@ class SplitConfig(Section):
     """Train, validation and test by spatial blocks with a buffer."""
 
     validation: Share = 0.05
+    """Share of the candidates."""
     test: Share = 0.05
+    """Share of the candidates."""
     block_km: Annotated[float, Field(ge=0.5, le=1000)] = 200.0
     """Edge of the blocks that go to one split as a whole."""
     buffer_km: Annotated[float, Field(ge=0)] = 20.0
@@ -81,8 +84,12 @@ class BuildConfig(Section):
     """Everything that decides what a manifest holds."""
 
     region: str = "global"
+    """Where tiles are drawn: `global`, a continent, an ISO 3166 code, `lon_min,lat_min,lon_max,lat_max`, or a vector
+    file."""
     n: Annotated[int, Field(gt=0)] = 100_000
+    """Tiles to draw."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    """Seed of every random decision."""
     strict: bool = False
     """Fail where fewer tiles are found than were asked for, instead of taking all of them."""
     grid: GridConfig = GridConfig()

@@ -23,8 +23,11 @@ class StacConfig(Section):
     """A STAC search that yields the files of a raster."""
 
     url: str = "https://planetarycomputer.microsoft.com/api/stac/v1"
+    """STAC API or static catalogue."""
     collection: str = "esa-worldcover"
+    """Collection that holds the raster."""
     asset: str = "map"
+    """Asset that holds the raster's file."""
     query: dict[str, str | int | float] = Field(default={"esa_worldcover:product_version": "2.0.0"})
     """Properties that an item must carry; WorldCover keeps two versions in one collection."""
 
@@ -66,6 +69,7 @@ class DescriptorConfig(Section):
     """A further descriptor of the user's: a raster, a statistic, a name; or a class of one's own."""
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+    """Its columns begin with it; `selection.weights` knows it by it."""
     source: tuple[str, ...] = ()
     """Paths, URLs or glob patterns."""
     use: Annotated[str, Field(pattern=REFERENCE)] | None = None
@@ -77,6 +81,7 @@ class DescriptorConfig(Section):
     scale: Annotated[float, Field(gt=0)] = 1.0
     """For numbers: the difference that counts as one unit of distance in the selection."""
     reproject: bool = False
+    """Warp rasters in a projected CRS to longitude and latitude."""
 
     @model_validator(mode="after")
     def _says_what_it_needs(self) -> DescriptorConfig:

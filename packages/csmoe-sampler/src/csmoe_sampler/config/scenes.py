@@ -26,6 +26,7 @@ class SceneSearch(Section):
     items: tuple[str, ...] = ()
     """STAC-GeoParquet in place of searches: files, folders, glob patterns or URLs; `bulk`: the provider's own."""
     start: date = date(2021, 1, 1)
+    """The first day that counts."""
     end: date = date(2021, 12, 31)
     """The last day that counts."""
 
@@ -50,7 +51,9 @@ class SceneConfig(SceneSearch):
     seasons: Annotated[tuple[Season, ...], Field(min_length=1)] = ("year",)
     """One pair of scenes for each; a season is that of the tile's own hemisphere."""
     sentinel1: Literal["rtc", "grd", "none"] = "rtc"
+    """Product of Sentinel-1; `fetch` refuses uncalibrated amplitudes, as `grd` of the shipped providers is."""
     max_cloud_percent: Annotated[float, Field(ge=0, le=100)] = 20.0
+    """Largest cloud cover of a Sentinel-2 scene."""
     min_coverage: Share = 0.99
     """Share of the footprint that a scene must cover with data."""
     max_dt_days: Annotated[float, Field(gt=0)] = 15.0
@@ -83,8 +86,11 @@ class ChipConfig(Section):
     size_px: Annotated[int, Field(ge=16, le=4096)] | Literal["footprint"] = 256
     """Edge of a chip around the centre of the footprint, or the whole footprint."""
     pixel_m: Annotated[float, Field(gt=0)] = 10.0
+    """Edge of a pixel in metres."""
     s2_bands: Annotated[tuple[str, ...], Field(min_length=1)] = S2_BANDS
+    """Bands of Sentinel-2, in the order of the store."""
     s1_bands: tuple[str, ...] = ("VV", "VH")
+    """Polarisations of Sentinel-1, in the order of the store; empty: no Sentinel-1."""
     resampling: Literal["nearest", "bilinear", "cubic"] = "bilinear"
     """Of bands with other pixels than the chip's; class masks always take the nearest."""
     offset: Literal["metadata", "detect"] = "metadata"
@@ -107,9 +113,11 @@ class SpectralConfig(SceneSearch):
     """`[spectral]`: what the overviews of Sentinel-2 scenes say about tiles, before any chip is fetched."""
 
     max_cloud_percent: Annotated[float, Field(ge=0, le=100)] = 10.0
+    """Largest cloud cover of a Sentinel-2 scene."""
     min_coverage: Share = 0.5
     """Share of a tile that its scene must cover."""
     bands: Annotated[tuple[str, ...], Field(min_length=1)] = ("B02", "B03", "B04", "B08", "B11", "B12")
+    """Bands of Sentinel-2 that are read."""
     decimation: Literal[1, 2, 4, 8, 16, 32] = 16
     """Pixels of the finest band, along each edge, that one pixel of the overviews stands for: 16 are 160 m."""
     scale: Annotated[float, Field(gt=0)] = 1.0

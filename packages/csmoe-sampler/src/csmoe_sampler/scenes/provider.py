@@ -22,14 +22,18 @@ class Properties(_Table):
     cloud_cover: str = "eo:cloud_cover"
     """Percent."""
     nodata_percent: str = "s2:nodata_pixel_percentage"
+    """Percent of the granule without data."""
     baseline: str = "s2:processing_baseline"
+    """Processing baseline, as `05.10`."""
 
 
 class Product(_Table):
     """A collection of scenes of one sensor."""
 
     sensor: Literal["s1", "s2"]
+    """Sentinel-1 or Sentinel-2."""
     collection: str
+    """Its name in the catalogue."""
     items: str | None = None
     """Address of the provider's own STAC-GeoParquet: a file, or the prefix of its partitions."""
     partition_days: int | None = None
@@ -54,6 +58,7 @@ class Provider(_Table):
     """A catalogue's tables."""
 
     name: str = ""
+    """By default that of the file."""
     api: str | None = None
     """Landing page of a STAC API, or a static catalogue."""
     sign: str | None = None
