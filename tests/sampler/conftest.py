@@ -23,9 +23,11 @@ class DaskCluster:
             "scheduler", "--host", "127.0.0.1", "--port", "0", says="Scheduler at:"
         )
 
-    def start_worker(self, python: str = sys.executable, python_path: Path = TESTS) -> subprocess.Popen[bytes]:
-        """A worker of one thread that imports from `python_path`."""
-        command = ["worker", self.address, "--nthreads", "1", "--no-nanny"]
+    def start_worker(
+        self, python: str = sys.executable, python_path: Path = TESTS, threads: int = 1
+    ) -> subprocess.Popen[bytes]:
+        """A worker that imports from `python_path`."""
+        command = ["worker", self.address, "--nthreads", str(threads), "--no-nanny"]
         return self._start(*command, says="Registered to:", python=python, python_path=python_path)[0]
 
     def close(self) -> None:

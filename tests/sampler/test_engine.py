@@ -53,6 +53,23 @@ def test_tasks_are_drawn_only_as_results_are_taken(local: Client) -> None:
     assert taken == 100
 
 
+def test_workers_that_come_later_are_given_tasks_too(dask_cluster: DaskCluster) -> None:
+    tasks = iter(range(200))
+    with open_client(dask_cluster.address) as client:
+        results = run_tasks(square, tasks, client=client)
+        next(results)
+        assert 200 - tasks.__length_hint__() == 1 + 16
+        late = dask_cluster.start_worker(threads=20)
+        try:
+            client.wait_for_workers(3, timeout=30)
+            next(results)
+            assert 200 - tasks.__length_hint__() == 2 + 2 * (1 + 1 + 20)
+            assert len(list(results)) == 198
+        finally:
+            late.kill()
+            late.wait()
+
+
 def test_the_function_travels_once_to_each_worker(remote: Client, tmp_path: Path) -> None:
     heavy = Heavy(tmp_path / "log")
     assert len(list(run_tasks(heavy, range(60), client=remote))) == 60

@@ -51,32 +51,32 @@ def run_tasks(
     """Every task with its `fn(task)`, as they end.
 
     `tasks` is drawn from as results are taken, so that the scheduler never knows more than `max_pending` of them
-    (default: twice the threads of the cluster, at least 16). `fn` travels to each worker once. The tasks of a worker
-    that dies run again on another.
+    (default: twice the threads that the cluster has by then, at least 16). `fn` travels to each worker once. The tasks
+    of a worker that dies run again on another.
 
     Raises:
         SamplerError: The first error of a task, as the task raised it (any other exception likewise), after the other
             tasks were cancelled; or the cluster was lost.
     """
-    limit = max_pending or max(16, 2 * sum(client.nthreads().values()))
     label, numbers, waiting = f"{_PACKAGE}-{uuid4().hex}", count(), iter(tasks)
     shared = client.submit(_same, fn, key=f"{label}-function")
     completed = as_completed(with_results=True, raise_errors=False, loop=client.loop)
     pending: dict[Future[Any], Task] = {}
 
-    def submit(number: int) -> None:
-        for task in islice(waiting, number):
+    def submit() -> None:
+        limit = max_pending or _twice_the_threads(client)
+        for task in islice(waiting, max(limit - len(pending), 0)):
             future = client.submit(_call, shared, task, key=(label, next(numbers)))
             pending[future] = task
             completed.add(future)
 
     try:
-        submit(limit)
+        submit()
         for future, result in completed:
             task = pending.pop(future)
             _raise_failure(future, result)
             future.release()
-            submit(1)
+            submit()
             yield task, result
     finally:
         client.cancel([*pending, shared])
@@ -102,6 +102,12 @@ def _local_cluster(threads: int) -> LocalCluster:
             scheduler_kwargs={"dashboard": False},
             silence_logs=logging.CRITICAL,
         )
+
+
+def _twice_the_threads(client: Client) -> int:
+    """As many tasks as keep the workers busy that there are now; at least 16."""
+    lost = client.status != "running"  # which whoever waits for results is told
+    return max(16, 0 if lost else 2 * sum(client.nthreads().values()))
 
 
 def _same(fn: Callable[[Task], Result]) -> Callable[[Task], Result]:
