@@ -21,7 +21,7 @@ from csmoe_model.cli.embed import embed
 from csmoe_model.data.store import ChipStore
 from csmoe_model.embedding import write
 from csmoe_model.embedding.layout import grid_place, wkb
-from csmoe_model.embedding.quicklook import principal_colours, quicklook_figure
+from csmoe_model.embedding.quicklook import principal_components, quicklook_figure
 from csmoe_model.embedding.utm import to_lon_lat
 from csmoe_model.errors import ConfigError, DataError
 from csmoe_model.train.checkpoint import load_model
@@ -273,16 +273,21 @@ def test_colours_are_those_of_the_principal_components():
     chance = np.random.default_rng(0)
     hidden = chance.normal(size=(500, 3)) * [9.0, 3.0, 1.0]
     features = hidden @ np.linalg.qr(chance.normal(size=(8, 8)))[0][:3] + 5
-    colours, shares = principal_colours(features)
+    found = principal_components(features)
+    colours = found.colours()
     assert colours.min() == 0
     assert colours.max() == 1
-    assert shares.sum() == pytest.approx(1)
+    assert found.shares.sum() == pytest.approx(1)
+    assert found.shares.tolist() == sorted(found.shares, reverse=True)
     for k in range(3):
         assert abs(np.corrcoef(colours[:, k], hidden[:, k])[0, 1]) > 0.97
-    np.testing.assert_allclose(principal_colours(np.ones((4, 8)))[0], 0)
+        assert abs(np.corrcoef(found.values[:, k], hidden[:, k])[0, 1]) > 0.99
+    np.testing.assert_allclose(principal_components(np.ones((4, 8))).colours(), 0)
+    assert principal_components(np.eye(2, 5)).values.shape == (2, 3)  # fewer components than that are 0
 
 
-def test_the_quick_look_has_a_map_for_each_sensor(written):
+def test_the_quick_look_has_a_map_and_a_plane_for_each_sensor(written):
     figure = quicklook_figure(written[0])
-    assert [axes.get_title().split(":")[0] for axes in figure.axes] == ["s1", "s2"]
-    assert [len(axes.collections[0].get_offsets()) for axes in figure.axes] == [9, 10]
+    assert [axes.get_title().split(":")[0] for axes in figure.axes] == ["s1", "s2", "", ""]
+    assert [len(axes.collections[0].get_offsets()) for axes in figure.axes] == [9, 10, 9, 10]
+    assert [axes.get_xlabel().split(",")[0] for axes in figure.axes[2:]] == ["component 1"] * 2

@@ -86,12 +86,13 @@ def retrieval(out: Path) -> Section:
 
 def embeddings(out: Path) -> Section:
     """Where tiles are alike to the model."""
+    caption = "A dot a tile: where it is, and below, where the model puts it. Like colours are like embeddings."
     return Section(
         name="embeddings",
         label="Embeddings",
         title="What the model finds alike",
-        lead="An embedding of every tile, coloured by its first three principal components.",
-        body=figure(out / "embeddings.png", "Map of the embeddings", "A dot a tile; like colours are like embeddings."),
+        lead="An embedding of every tile and sensor, coloured by its first three principal components.",
+        body=figure(out / "embeddings.png", "Map of the embeddings, and their components", caption),
     )
 
 

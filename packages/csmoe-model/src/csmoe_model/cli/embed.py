@@ -30,8 +30,8 @@ def embed(
 ) -> None:
     """Embed the chips of a manifest, in Major TOM's layout.
 
-    GeoParquet with a row for each tile and sensor. A run that was stopped goes on where it was. A map coloured by the
-    principal components of the embeddings is drawn beside the file.
+    GeoParquet with a row for each tile and sensor. A run that was stopped goes on where it was. A picture is drawn
+    beside the file: where the embeddings are, and how they lie by their principal components.
     """
     from csmoe_model.cli.progress import counting
     from csmoe_model.device import find_device

@@ -1,9 +1,9 @@
-"""A look at embeddings: a map whose colours are their first three principal components."""
+"""A look at embeddings: where they are and how they lie, coloured by their first three principal components."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,38 +21,60 @@ _PERCENTILES = (2, 98)
 
 
 def draw_quicklook(embeddings: Path, path: Path) -> None:
-    """Writes a PNG beside others: for each sensor a map of its embeddings.
+    """Writes a PNG beside others: for each sensor a map of its embeddings, and their first two components.
 
-    Equal colours mean like embeddings, within a map only: each sensor has components of its own. Of very many
-    embeddings some are shown, evenly.
+    Equal colours mean like embeddings, within a sensor only: each has components of its own. Of very many embeddings
+    some are shown, evenly.
     """
     save_figure(quicklook_figure(embeddings), path)
 
 
 def quicklook_figure(embeddings: Path) -> Figure:
-    """The figure of `draw_quicklook`; one axes a sensor."""
-    sensors = _sensors(embeddings)
-    maps = {name: _points(embeddings, name) for name in sensors}
-    extent = _extent(np.concatenate([lon_lat for lon_lat, _ in maps.values()]))
+    """The figure of `draw_quicklook`; a column a sensor, the map above."""
+    found = {name: _points(embeddings, name) for name in _sensors(embeddings)}
+    extent = _extent(np.concatenate([lon_lat for lon_lat, _ in found.values()]))
     west, south, east, north = extent
     stretch = 1 / np.cos(np.radians(np.clip((south + north) / 2, -75, 75)))
     shape = (north - south) * stretch / (east - west)
     width = 7.0 if shape < 1 else 4.5
-    figure = Figure(figsize=(width * len(maps), width * shape + 0.9), layout="constrained")
+    figure = Figure(figsize=(width * len(found), width * shape + 4.0), layout="constrained")
     FigureCanvasAgg(figure)
-    for axes, (name, (lon_lat, features)) in zip(
-        np.atleast_1d(figure.subplots(1, len(maps))), maps.items(), strict=True
-    ):
-        colours, shares = principal_colours(features)
+    panels = figure.subplots(2, len(found), squeeze=False, height_ratios=(width * shape, 3.2))
+    for (name, (lon_lat, features)), (above, below) in zip(found.items(), panels.T, strict=True):
+        components = principal_components(features)
+        colours = components.colours()
         size = float(np.clip(20_000 / len(lon_lat), 1.0, 40.0))
-        axes.scatter(*lon_lat.T, c=colours, s=size, linewidths=0)
-        axes.set_title(f"{name}: {len(lon_lat):,} embeddings, {shares.sum():.0%} of variance shown", fontsize=10)
-        _draw_graticule(axes, extent, stretch)
+        above.scatter(*lon_lat.T, c=colours, s=size, linewidths=0)
+        above.set_title(f"{name}: {len(lon_lat):,} embeddings, {components.shares.sum():.0%} of variance shown")
+        _draw_graticule(above, extent, stretch)
+        below.scatter(*components.values[:, :2].T, c=colours, s=size, linewidths=0)
+        below.set_xlabel(f"component 1, {components.shares[0]:.0%}", fontsize=9)
+        below.set_ylabel(f"component 2, {components.shares[1]:.0%}", fontsize=9)
+    for axes in panels.flat:
+        axes.title.set_fontsize(10)
+        axes.tick_params(labelsize=8)
+        axes.set_facecolor("#f4f4f2")
+        axes.grid(color="#c9c9c4", linewidth=0.5)
+        axes.set_axisbelow(True)
     return figure
 
 
-def principal_colours(features: Floats) -> tuple[Floats, Floats]:
-    """(n, 3) In [0, 1], first three principal components between robust percentiles, and their shares of variance.
+class Components(NamedTuple):
+    """Embeddings on their first three principal axes."""
+
+    values: Floats
+    """(n, 3)"""
+    shares: Floats
+    """(3,) Of the variance."""
+
+    def colours(self) -> Floats:
+        """(n, 3) In [0, 1], between robust percentiles."""
+        low, high = np.percentile(self.values, _PERCENTILES, axis=0)
+        return np.clip((self.values - low) / np.maximum(high - low, 1e-12), 0, 1)
+
+
+def principal_components(features: Floats) -> Components:
+    """Of embeddings (n, D), found from some of them; 0 where there are fewer than three.
 
     The sign of a component is that which makes its largest loading positive, so that equal embeddings look alike.
     """
@@ -60,12 +82,10 @@ def principal_colours(features: Floats) -> tuple[Floats, Floats]:
     mean = some.mean(0)
     _, scales, axes = np.linalg.svd(some - mean, full_matrices=False)
     axes = axes[:3] * np.sign(axes[:3][np.arange(len(axes[:3])), np.abs(axes[:3]).argmax(1)])[:, None]
-    values = np.zeros((len(features), 3))
+    values, shares = np.zeros((len(features), 3)), np.zeros(3)
     values[:, : len(axes)] = (features - mean) @ axes.T
-    low, high = np.percentile(values, _PERCENTILES, axis=0)
-    variance = scales**2
-    shares = variance[:3] / max(variance.sum(), 1e-30)
-    return np.clip((values - low) / np.maximum(high - low, 1e-12), 0, 1), shares
+    shares[: len(axes)] = scales[:3] ** 2 / max((scales**2).sum(), 1e-30)
+    return Components(values, shares)
 
 
 def _sensors(path: Path) -> list[str]:
@@ -88,12 +108,12 @@ def _points(path: Path, sensor: str) -> tuple[Floats, Floats]:
 
 
 def _extent(lon_lat: Floats) -> tuple[float, float, float, float]:
-    """West, south, east, north with a margin, at least half as wide as high; the world where places are all over it."""
+    """West, south, east, north with a margin, not far from a square; the world where places are all over it."""
     (west, south), (east, north) = lon_lat.min(0), lon_lat.max(0)
     if east - west > 180:
         return -180.0, -90.0, 180.0, 90.0
     margin = max(0.03 * max(east - west, north - south), 0.05)
-    wide = max(0.0, (north - south) / 2 - (east - west)) / 2
+    wide = max(0.0, (north - south) - (east - west)) / 2
     high = max(0.0, (east - west) / 3 - (north - south)) / 2
     return (
         max(west - margin - wide, -180.0),
@@ -108,10 +128,6 @@ def _draw_graticule(axes: Axes, extent: tuple[float, float, float, float], stret
     axes.set_xlim(west, east)
     axes.set_ylim(south, north)
     axes.set_aspect(stretch)
-    axes.set_facecolor("#f4f4f2")
-    axes.grid(color="#c9c9c4", linewidth=0.5)
-    axes.set_axisbelow(True)
-    axes.tick_params(labelsize=8)
     axes.xaxis.set_major_formatter(lambda value, _: _degrees(value, "EW"))
     axes.yaxis.set_major_formatter(lambda value, _: _degrees(value, "NS"))
 
