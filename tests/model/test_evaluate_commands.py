@@ -296,7 +296,7 @@ def test_retrieval_searches_in_every_direction(runs, chips, tmp_path, monkeypatc
     assert (out / "gallery_twin_s1_to_s2.png").read_bytes()[:4] == PNG
     assert (out / "costs.png").read_bytes()[:4] == PNG
     text = run("evaluate", "retrieval", "--data", chips.store, "--out", tmp_path / "x", *models, fails=True)
-    assert "the labels are in its manifest: give that too" in text
+    assert "the labels are in its manifest: give --manifest too" in text
 
 
 def test_prune_writes_a_smaller_model_and_the_curve(runs, radar, tmp_path):

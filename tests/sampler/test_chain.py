@@ -180,16 +180,17 @@ def test_the_chain_over_a_stac_api_with_tokens_and_faults(chain, world, atlas, t
 def test_killed_at_random_moments_and_continued(chain, world, atlas, tmp_path):
     """Pairing and fetching, killed from outside and started again as typed."""
     pipeline.select(build_config(world), Outputs.beside(tmp_path / "out.parquet", atlas=atlas, report=False), Runtime())
-    pair = ["pair", "out.parquet", "--scenes", str(world.catalog), "--atlas", str(atlas), "--no-report"]
-    config = tmp_path / "chips.toml"
+    manifest, config, elsewhere = tmp_path / "out.parquet", tmp_path / "chips.toml", tmp_path / "elsewhere"
+    pair = ["pair", str(manifest), "--scenes", str(world.catalog), "--atlas", str(atlas), "--no-report"]
     config.write_text("[chips]\nsize_px = 32\npixel_m = 300\nshard_chips = 4\n")
-    fetch = ["fetch", "out.parquet", "--out", "chips.zarr", "--config", str(config), "--scenes", str(world.catalog)]
+    fetch = ["fetch", str(manifest), "--config", str(config), "--scenes", str(world.catalog)]
+    elsewhere.mkdir()  # the store goes beside the manifest
     chance = random.Random(3)
     for command, seconds in ((pair, 0.3), (fetch, 1.5)):
         for _ in range(KILLS):  # on a quick machine one may come to its end before
-            killed_after(start_command([*command, "--quiet"], tmp_path), chance.uniform(0.01, seconds))
-        assert ended(start_command([*command, "--quiet"], tmp_path)) == 0
-    assert (tmp_path / "out.parquet").read_bytes() == chain.outputs.manifest.read_bytes()
+            killed_after(start_command([*command, "--quiet"], elsewhere), chance.uniform(0.01, seconds))
+        assert ended(start_command([*command, "--quiet"], elsewhere)) == 0
+    assert manifest.read_bytes() == chain.outputs.manifest.read_bytes()
     assert pixels_of(tmp_path / "chips.zarr") == pixels_of(chain.store)
     assert (tmp_path / "chips.zarr" / "zarr.json").read_bytes() == (chain.store / "zarr.json").read_bytes()
 

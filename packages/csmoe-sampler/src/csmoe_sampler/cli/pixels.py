@@ -83,7 +83,9 @@ def pair(
 
 def fetch(
     manifest: Annotated[Path, typer.Argument(help="A manifest with scenes; it gets the column chip.")],
-    out: Annotated[Path, typer.Option(help="The chip store to write (Zarr).")] = Path("chips.zarr"),
+    out: Annotated[
+        Path | None, typer.Option(help="The chip store to write (Zarr).", show_default="chips.zarr beside the manifest")
+    ] = None,
     config: Config = None,
     size_px: Annotated[
         str | None, typer.Option(help="Edge of a chip in pixels, or footprint.", show_default="256")
@@ -108,17 +110,18 @@ def fetch(
     """
     from csmoe_sampler import pipeline
 
+    store = out or manifest.with_name("chips.zarr")
     size = int(size_px) if size_px and size_px.isdigit() else size_px
     overrides = {"size_px": size, "pixel_m": pixel_m, "guards": guards, "alignment": alignment or None}
     result = pipeline.fetch(
         manifest,
-        out,
+        store,
         pipeline.chip_config(manifest, config, overrides),
         pipeline.scene_config(manifest, config, {"url": scenes}),
         runtime_of(scheduler, workers, quiet),
         connections=connections,
     )
-    say_chips(result, out)
+    say_chips(result, store)
 
 
 def export(
@@ -127,7 +130,9 @@ def export(
     out: Annotated[Path, typer.Option(help="File or folder to write; nothing is replaced.")],
     chips: Annotated[
         Path | None,
-        typer.Option(help="The chip store of the manifest.", show_default="chips.zarr where the format needs one"),
+        typer.Option(
+            help="The chip store of the manifest.", show_default="chips.zarr beside the manifest, where one is needed"
+        ),
     ] = None,
     quiet: Quiet = False,
 ) -> None:
@@ -140,5 +145,5 @@ def export(
     from csmoe_sampler.exports import export as write
 
     if chips is None and FORMATS[to].chips == "must":
-        chips = Path("chips.zarr")
+        chips = manifest.with_name("chips.zarr")
     typer.echo(f"{write(manifest, to, out, chips=chips, progress=terminal_progress(quiet))} in {out}")

@@ -102,7 +102,9 @@ def load(path: Path) -> tuple[Manifest, dict[str, Any]]:
     except FileNotFoundError as error:
         raise ManifestError(f"manifest {path}: no such file") from error
     except (pa.ArrowException, OSError) as error:
-        raise ManifestError(f"manifest {path}: cannot be read as Parquet ({_first_line(error)})") from error
+        raise ManifestError(
+            f"manifest {path}: cannot be read as Parquet ({_first_line(error)}): check the path"
+        ) from error
     keys = table.schema.metadata or {}
     metadata = _decode(keys.get(b"csmoe"))
     if metadata is None:

@@ -47,7 +47,7 @@ def open_chips(path: Path, options: LayoutOptions) -> EvaluationSet:
         DataError: Store or manifest cannot be used, or the column holds no classes.
     """
     if options.manifest is None:
-        raise ConfigError(f"chip store {path}: the labels are in its manifest: give that too")
+        raise ConfigError(f"chip store {path}: the labels are in its manifest: give --manifest too")
     store = ChipStore(path)
     rows = read_rows(options.manifest, store)
     column = options.label or "landcover"

@@ -47,7 +47,7 @@ class FileReader(Unmasked):
         if len(pixels) != len(self.bands):
             raise DataError(
                 f"image {self.paths[sample]}: has {len(pixels)} bands, not the {len(self.bands)} of the data set "
-                f"({', '.join(self.bands)}): name the bands that its files have"
+                f"({', '.join(self.bands)}): name those that its files have by --set bands=..."
             )
         return {self.sensor: pixels}
 
