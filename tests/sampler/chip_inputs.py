@@ -136,13 +136,13 @@ def terramesh(folder: Path, names: Sequence[str]) -> list[Chosen]:
 
 def fetch_slowly(manifest: Manifest, out: Path, config: ChipConfig, scenes: SceneConfig) -> None:
     """Fetches with a pause for every tile, in a process of its own."""
-    from csmoe_sampler.chips import fetch
+    from csmoe_sampler.chips import fetch_chips, shard_task
     from csmoe_sampler.engine import open_client
 
-    def slowly(*args: Any, judge: Any = fetch.judge_tile) -> Any:
+    def slowly(*args: Any, judge: Any = shard_task.judge_tile) -> Any:
         time.sleep(0.05)
         return judge(*args)
 
-    fetch.judge_tile = slowly  # type: ignore[assignment]
+    shard_task.judge_tile = slowly  # type: ignore[assignment]
     with open_client(workers=2) as client:
-        fetch.fetch_chips(manifest, out, config, scenes, client=client)
+        fetch_chips(manifest, out, config, scenes, client=client)

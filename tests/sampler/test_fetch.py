@@ -1,17 +1,23 @@
 """Fetching: whatever servers, tokens, disks and kills do, the same store to the byte."""
 
+import csv
 import random
+import shutil
 import time
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 
-from csmoe_sampler.chips.fetch import failures_of, fetch_chips, journal_of
+from csmoe_sampler.chips.fetch import failures_of, fetch_chips
+from csmoe_sampler.chips.journal import journal_of
+from csmoe_sampler.chips.rows import ChipRows
 from csmoe_sampler.chips.store import ChipStore, read_provenance
 from csmoe_sampler.config import ChipConfig, SceneConfig
 from csmoe_sampler.engine import open_client
 from csmoe_sampler.errors import ChipError, ConfigError, ManifestError, RasterUnreachableError, StorageError
+from csmoe_sampler.progress import NoProgress
 from sampler import processes
 from sampler.chip_inputs import Chosen, fetch_slowly, manifest_of, write_band, write_provider
 from services.http_files import Faults, serve_files
@@ -71,6 +77,14 @@ def tiles_of(base="", num_tiles=NUM_TILES):
         Chosen(f"{k}U_{k}R", CRS, (CORNER[0] + x, CORNER[1] - y), files, offset=0.0)
         for k, (x, y) in enumerate(random.uniform((500, 500), (6700, 5500), (num_tiles, 2)))
     ]
+
+
+class Notes(NoProgress):
+    def __init__(self):
+        self.said = []
+
+    def note(self, text):
+        self.said.append(text)
 
 
 def contents(out):
@@ -149,14 +163,74 @@ def test_killed_and_continued(scene, local, client, tmp_path):
     assert contents(out) == contents(local)
 
 
+# ---- from an earlier store ------------------------------------------------------------------------------------------
+
+
+def test_what_an_earlier_store_has_is_not_fetched_again(scene, local, client, tmp_path):
+    """Rows that moved, one with another scene, new ones: only these are read, and the bytes are as if all were."""
+    before = tiles_of(num_tiles=NUM_TILES + 3)
+    changed = replace(before[3], item="other")
+    rows = [before[8], changed, *before[4:8], before[12], before[0], before[11], before[2], before[13]]
+    fetch_chips(manifest_of(rows), tmp_path / "anew.zarr", CONFIG, scenes_of(scene), client=client)
+    gone = {sensor: dict.fromkeys(bands, "gone.tif") for sensor, bands in before[0].files.items()}
+    kept = [row if row in (changed, *before[11:]) else replace(row, files=gone) for row in rows]
+    out, noted = tmp_path / "chips.zarr", Notes()
+    result = fetch_chips(manifest_of(kept), out, CONFIG, scenes_of(scene), client=client, reuse=local, progress=noted)
+    assert result.failed == ()
+    assert [note for note in noted.said if "taken from" in note] == [f"7 of 11 tiles are taken from {local}"]
+    assert pixels(out) == pixels(tmp_path / "anew.zarr")
+    with ChipRows(out) as ours, ChipRows(tmp_path / "anew.zarr") as theirs:
+        for one, other in zip(ours.read(ours.fetched), theirs.read(theirs.fetched), strict=True):
+            assert one.facts == other.facts
+
+
+def test_tiles_that_failed_before_are_tried_again(scene, client, tmp_path):
+    tiles = tiles_of(num_tiles=6)
+    bad = replace(tiles[1], files={**tiles[1].files, "s1": dict.fromkeys(("VV", "VH"), "gone.tif")})
+    first = fetch_chips(
+        manifest_of([tiles[0], bad, *tiles[2:]]), tmp_path / "a.zarr", CONFIG, scenes_of(scene), client=client
+    )
+    assert [failure.tile_id for failure in first.failed] == [bad.tile_id]
+    second = fetch_chips(
+        manifest_of(tiles), tmp_path / "b.zarr", CONFIG, scenes_of(scene), client=client, reuse=tmp_path / "a.zarr"
+    )
+    assert (second.failed, second.chip.tolist()) == ((), list(range(6)))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"min_valid": 0.4}, "was fetched with another configuration, so that"),
+        ({"size_px": 32}, "was fetched with another configuration, so that"),
+    ],
+)
+def test_an_earlier_store_has_the_same_recipe(scene, local, client, tmp_path, change, message):
+    config = CONFIG.model_copy(update=change)
+    with pytest.raises(ChipError, match=message):
+        fetch_chips(
+            manifest_of(tiles_of()), tmp_path / "chips.zarr", config, scenes_of(scene), client=client, reuse=local
+        )
+
+
+def test_an_earlier_store_is_whole(scene, local, client, tmp_path):
+    again = partial(
+        fetch_chips, manifest_of(tiles_of()), tmp_path / "chips.zarr", CONFIG, scenes_of(scene), client=client
+    )
+    with pytest.raises(ChipError, match="no such store: check the path"):
+        again(reuse=tmp_path / "nothing.zarr")
+    shutil.copytree(local, tmp_path / "alone.zarr")
+    with pytest.raises(ChipError, match=r"run\.json: cannot be read: a store is of use only with its journal"):
+        again(reuse=tmp_path / "alone.zarr")
+
+
 # ---- refused --------------------------------------------------------------------------------------------------------
 
 
 def test_a_store_belongs_to_its_manifest_and_configuration(scene, local, client):
     scenes = scenes_of(scene)
-    with pytest.raises(ChipError, match=r"was begun with another manifest: .*choose another place"):
+    with pytest.raises(ChipError, match=r"was begun with another manifest: .* another --out, and give this one as"):
         fetch_chips(manifest_of(tiles_of(num_tiles=5)), local, CONFIG, scenes, client=client)
-    with pytest.raises(ChipError, match="was begun with another configuration"):
+    with pytest.raises(ChipError, match=r"was begun with another configuration: go on with that, or .* --out$"):
         fetch_chips(manifest_of(tiles_of()), local, CONFIG.model_copy(update={"min_valid": 0.4}), scenes, client=client)
 
 
@@ -192,19 +266,25 @@ def test_a_full_disk_ends_the_run_with_advice(scene, local, client, small_disk):
 
 def test_missing_files_fail_their_tiles_alone(scene, local, client, tmp_path):
     tiles = tiles_of()
-    for row in (2, 9):
+    for row, item in ((2, "gone"), (9, "scene")):
         files = {**tiles[row].files, "s1": {"VV": "S1/y_vv.tif", "VH": "S1/gone.tif"}}
-        tiles[row] = replace(tiles[row], files=files, item=f"gone{row}")
+        tiles[row] = replace(tiles[row], files=files, item=item)
     out = tmp_path / "chips.zarr"
     result = fetch_chips(manifest_of(tiles), out, CONFIG, scenes_of(scene), client=client)
     assert result.chip.tolist() == [0, 1, -1, 3, 4, 5, 6, 7, 8, -1, 10]
     assert [(failure.tile_id, failure.sensor, failure.item) for failure in result.failed] == [
-        ("2U_2R", "s1", "gone2-s1"),
-        ("9U_9R", "s1", "gone9-s1"),
+        ("2U_2R", "s1", "gone-s1"),
+        ("9U_9R", "s1", "scene-s1"),
     ]
-    lines = failures_of(out).read_text().splitlines()
-    assert lines[0] == "tile_id,item,sensor,reason"
-    assert lines[1].startswith('2U_2R,gone2-s1,s1,"raster gone.tif: reading band 1 failed: gone.tif: No such file')
+    with failures_of(out).open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    # The last one holds for all tiles: nothing could be read from this scene, while others have chips from the other.
+    assert [(line["tile_id"], line["item"]) for line in lines] == [
+        ("2U_2R", "gone-s1"),
+        ("9U_9R", "scene-s1"),
+        ("", "gone-s1"),
+    ]
+    assert lines[0]["reason"].startswith("raster gone.tif: reading band 1 failed: gone.tif: No such file")
     assert str(scene) not in failures_of(out).read_text()
     with ChipStore(out) as store, ChipStore(local) as whole:
         assert (store.read(2)["s2"] == -32768).all()

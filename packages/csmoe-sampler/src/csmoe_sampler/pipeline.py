@@ -164,7 +164,14 @@ def pair(path: Path, scenes: SceneConfig, outputs: Outputs, runtime: Runtime, *,
 
 
 def fetch(
-    path: Path, out: Path, chips: ChipConfig, scenes: SceneConfig, runtime: Runtime, *, connections: int = 16
+    path: Path,
+    out: Path,
+    chips: ChipConfig,
+    scenes: SceneConfig,
+    runtime: Runtime,
+    *,
+    connections: int = 16,
+    reuse: Path | None = None,
 ) -> FetchResult:
     """The pixels of a paired manifest in a chip store; the manifest gets the column `chip`.
 
@@ -175,6 +182,7 @@ def fetch(
         scenes: Where the scenes come from: provider, sign endpoint, folder of a local catalogue.
         runtime: How to run.
         connections: Reads under way at once, in every process.
+        reuse: An earlier store of the same recipe, whose chips are taken where tile and scenes are the same.
 
     Raises:
         SamplerError: The manifest has no scenes, or the store is another's or cannot be written; chips that were
@@ -185,7 +193,14 @@ def fetch(
     manifest = read_manifest(path)
     with open_client(runtime.scheduler, runtime.workers) as client:
         result = fetch_chips(
-            manifest, out, chips, scenes, client=client, connections=connections, progress=runtime.progress
+            manifest,
+            out,
+            chips,
+            scenes,
+            client=client,
+            connections=connections,
+            reuse=reuse,
+            progress=runtime.progress,
         )
     column = pa.array(result.chip, pa.int64(), mask=result.chip < 0)
     fetched = manifest.with_columns({CHIP: column})

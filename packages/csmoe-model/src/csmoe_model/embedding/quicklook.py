@@ -70,7 +70,8 @@ class Components(NamedTuple):
     def colours(self) -> Floats:
         """(n, 3) In [0, 1], between robust percentiles."""
         low, high = np.percentile(self.values, _PERCENTILES, axis=0)
-        return np.clip((self.values - low) / np.maximum(high - low, 1e-12), 0, 1)
+        shown: Floats = np.clip((self.values - low) / np.maximum(high - low, 1e-12), 0, 1)
+        return shown
 
 
 def principal_components(features: Floats) -> Components:

@@ -4,33 +4,34 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from csmoe_sampler.chips.grid import chip_size
-from csmoe_sampler.chips.journal import Failure, Journal, Outcome
-from csmoe_sampler.chips.judging import judge_tile
+from csmoe_sampler.chips.journal import Failure, Journal, journal_of
 from csmoe_sampler.chips.layout import Layout
-from csmoe_sampler.chips.reading import Recipe, read_tiles
+from csmoe_sampler.chips.reading import Recipe
+from csmoe_sampler.chips.reuse import rows_in
+from csmoe_sampler.chips.shard_task import Fetching, Shard, fetch_shard
 from csmoe_sampler.chips.store import (
     FORMAT,
     VERSION,
-    compress_chip,
     create_store,
     finish_store,
-    open_shard,
     read_provenance,
 )
 from csmoe_sampler.chips.tally import Tally
-from csmoe_sampler.chips.tiles import Tile, TileTable
+from csmoe_sampler.chips.tiles import TileTable
 from csmoe_sampler.chips.windows import Access
 from csmoe_sampler.config import ChipConfig, SceneConfig
 from csmoe_sampler.engine import run_tasks
-from csmoe_sampler.errors import ChipError, ConfigError, ManifestError, RasterUnreachableError, StorageError
+from csmoe_sampler.errors import ChipError, ConfigError, ManifestError
 from csmoe_sampler.manifest import Manifest
 from csmoe_sampler.progress import NoProgress, Progress
 from csmoe_sampler.rasters.patience import BACKOFF_S
@@ -41,8 +42,6 @@ from csmoe_sampler.types import Int64
 
 if TYPE_CHECKING:
     from distributed import Client
-
-_FEWEST_TILES = 4
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -56,24 +55,6 @@ class FetchResult:
     """What looks wrong in chips that are stored nevertheless: one sentence a band and problem."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Shard:
-    """One task: some consecutive rows."""
-
-    number: int
-    tiles: tuple[Tile, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Fetching:
-    """What all tasks share."""
-
-    out: Path
-    journal: Path
-    layout: Layout
-    recipe: Recipe
-
-
 def fetch_chips(
     manifest: Manifest,
     out: Path,
@@ -82,6 +63,7 @@ def fetch_chips(
     *,
     client: Client,
     connections: int = 16,
+    reuse: Path | None = None,
     progress: Progress | None = None,
     pauses: Sequence[float] = BACKOFF_S,
 ) -> FetchResult:
@@ -99,13 +81,15 @@ def fetch_chips(
         scenes: As in `pair`: provider, seasons, tokens, whether there is Sentinel-1.
         client: Of Dask.
         connections: Files that are read at the same time in each process.
+        reuse: An earlier store of the same recipe, finished: chips of rows with the same tile and scenes are copied
+            from it, which gives the same bytes.
         progress: Told the tiles as their shards are done.
         pauses: Seconds before each further attempt at a remote file.
 
     Raises:
         ManifestError: It holds no such scenes.
         ConfigError: The product cannot be made into chips.
-        ChipError: `out` was begun from another manifest or with another configuration.
+        ChipError: `out` was begun from another manifest or with another configuration, or `reuse` was.
         CatalogError: Tokens cannot be had.
         RasterUnreachableError: Nothing of a whole shard could be reached.
         StorageError: The disk is full, or another process writes to `out`.
@@ -130,8 +114,15 @@ def fetch_chips(
                 connections=connections,
             )
             create_store(out, layout)
-            fetching = Fetching(out=out.absolute(), journal=journal.folder.absolute(), layout=layout, recipe=recipe)
-            _run(fetching, table, done, client, progress)
+            fetching = Fetching(
+                out=out.absolute(),
+                journal=journal.folder.absolute(),
+                layout=layout,
+                recipe=recipe,
+                reuse=reuse and reuse.absolute(),
+            )
+            earlier = rows_in(reuse, layout, identity, table.columns()) if reuse else [None] * layout.num_rows
+            _run(fetching, table, earlier, done, client, progress)
             tally = _add_up(journal, layout)
             _finish(out, table, layout, tally, _provenance(manifest, config, layout, products, identity))
         else:
@@ -139,59 +130,35 @@ def fetch_chips(
     return FetchResult(chip=tally.chip, failed=tuple(tally.failed), warnings=tally.warnings)
 
 
-def journal_of(out: Path) -> Path:
-    """The folder beside a store with what became of every tile."""
-    return out.with_name(f"{out.name.removesuffix('.zarr')}.journal")
-
-
 def failures_of(out: Path) -> Path:
     """The list beside a store of the tiles that failed; `scenes.exclude` takes it."""
     return out.with_name(f"{out.name.removesuffix('.zarr')}.failed.csv")
 
 
-def fetch_shard(fetching: Fetching, shard: Shard) -> int:
-    """Number of tiles of a shard, once its files and its entry in the journal are written.
-
-    Raises:
-        RasterUnreachableError: None of its tiles could be reached.
-        StorageError: The store is not there, or cannot be written.
-    """
-    layout, outcomes = fetching.layout, []
-    if not (fetching.out / "zarr.json").exists():
-        raise StorageError(f"{fetching.out} is not there on a worker: put the store where all workers see it")
-    with open_shard(fetching.out, layout, shard.number) as writers:
-        for place, (tile, found) in enumerate(read_tiles(shard.tiles, fetching.recipe)):
-            outcome, chips = judge_tile(tile, found, fetching.recipe)
-            outcomes.append(outcome)
-            for season, chip in chips.items():
-                for array, compressed in compress_chip(layout, chip).items():
-                    writers[array].append(place * len(layout.seasons) + season, compressed)
-        _refuse_outage(outcomes)
-    Journal(fetching.journal).record(shard.number, outcomes)
-    return len(shard.tiles)
-
-
-def _run(fetching: Fetching, table: TileTable, done: set[int], client: Client, progress: Progress) -> None:
+def _run(
+    fetching: Fetching,
+    table: TileTable,
+    earlier: Sequence[int | None],
+    done: set[int],
+    client: Client,
+    progress: Progress,
+) -> None:
     layout = fetching.layout
     lacking = [shard for shard in range(layout.num_shards) if shard not in done]
     if done:
         progress.note(f"{fetching.out} has {len(done):,} of {layout.num_shards:,} shards already")
-    shards = (Shard(number=number, tiles=tuple(table.tiles(layout.rows_of(number)))) for number in lacking)
+    if fetching.reuse:
+        known = sum(row is not None for row in earlier)
+        progress.note(f"{known:,} of {layout.num_rows:,} tiles are taken from {fetching.reuse}")
+    shards = (
+        Shard(number=number, tiles=tuple(table.tiles(rows)), earlier=tuple(earlier[rows.start : rows.stop]))
+        for number in lacking
+        for rows in [layout.rows_of(number)]
+    )
     progress.start("fetch", sum(len(layout.rows_of(shard)) for shard in lacking), "tiles")
     for _, num_tiles in run_tasks(partial(fetch_shard, fetching), shards, client=client):
         progress.advance(num_tiles)
     progress.finish()
-
-
-def _refuse_outage(outcomes: Sequence[Outcome]) -> None:
-    """A server that is down, or a wrong address, should not make a list of failures of a whole manifest."""
-    unread = [outcome.failures[0] for outcome in outcomes if outcome.failures and outcome.bounds is None]
-    if len(outcomes) >= _FEWEST_TILES and len(unread) == len(outcomes):
-        raise RasterUnreachableError(
-            f"none of {len(outcomes)} tiles from {unread[0].tile_id} on could be read ({unread[0].reason}): check "
-            "scenes.url, the credentials and the network, and run the same again, it continues; scenes that are gone "
-            "for good can be listed in scenes.exclude"
-        )
 
 
 def _products(config: ChipConfig, scenes: SceneConfig) -> dict[str, Product]:
@@ -233,16 +200,25 @@ def _add_up(journal: Journal, layout: Layout) -> Tally:
 
 
 def _finish(out: Path, table: TileTable, layout: Layout, tally: Tally, provenance: dict[str, Any]) -> None:
-    rows = io.StringIO()
-    writer = csv.writer(rows, lineterminator="\n")
-    writer.writerow(["tile_id", "item", "sensor", "reason"])
-    writer.writerows([failure.tile_id, failure.item, failure.sensor, failure.reason] for failure in tally.failed)
-    write_bytes(failures_of(out), rows.getvalue().encode())
+    columns = table.columns()
+    used = {item for name in columns if name.endswith("_item") for item in np.unique(columns[name][tally.chip >= 0])}
+    write_bytes(failures_of(out), _failures(tally.failed, used).encode())
     failed = [
         {"tile_id": one.tile_id, "sensor": one.sensor, "item": one.item, "reason": one.reason} for one in tally.failed
     ]
     about = provenance | {"failed": failed, "warnings": list(tally.warnings)}
-    finish_store(out, layout, {**table.columns(), **tally.columns()}, about)
+    finish_store(out, layout, {**columns, **tally.columns()}, about)
+
+
+def _failures(failed: Sequence[Failure], used: Collection[str]) -> str:
+    """A CSV of the tiles that failed, then of scenes that no tile could be read from: those are out for all tiles."""
+    text = io.StringIO()
+    lines = csv.writer(text, lineterminator="\n")
+    lines.writerow(["tile_id", "item", "sensor", "reason"])
+    lines.writerows([one.tile_id, one.item, one.sensor, one.reason] for one in failed)
+    gone = {one.item: one for one in failed if one.unread and not one.passing and one.item not in used}
+    lines.writerows(["", one.item, one.sensor, one.reason] for one in gone.values())
+    return text.getvalue()
 
 
 def _provenance(

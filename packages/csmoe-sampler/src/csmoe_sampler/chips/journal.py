@@ -25,6 +25,8 @@ class Failure:
     reason: str
     passing: bool = False
     """Whether another attempt may succeed: a server was out of reach."""
+    unread: bool = False
+    """Whether a file could not be read, rather than what is in it be used."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +63,11 @@ class Outcome:
     warnings: tuple[Warned, ...] = ()
 
 
+def journal_of(store: Path) -> Path:
+    """The folder beside a store with what became of every tile."""
+    return store.with_name(f"{store.name.removesuffix('.zarr')}.journal")
+
+
 class Journal:
     """The folder of a journal."""
 
@@ -78,13 +85,23 @@ class Journal:
                 )
             write_json(path, identity)
             return
-        before = json.loads(path.read_text(encoding="utf-8"))
+        before = self.identity()
         changed = [name for name in identity if before.get(name) != identity[name]]
         if changed:
+            advice = ", and give this one as --reuse: what they share is not fetched again"
             raise ChipError(
-                f"chip store {store}: was begun with another {' and '.join(changed)}: go on with that, choose another "
-                f"place, or remove the store and {self.folder}"
+                f"chip store {store}: was begun with another {' and '.join(changed)}: go on with that, or choose "
+                f"another --out{advice if changed == ['manifest'] else ''}"
             )
+
+    def identity(self) -> dict[str, Any]:
+        """What the store is made from; raises ChipError where nothing says so."""
+        path = self.folder / _RUN
+        try:
+            found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ChipError(f"journal {path}: cannot be read: a store is of use only with its journal") from error
+        return found
 
     def record(self, shard: int, outcomes: list[Outcome]) -> None:
         """Notes a shard as done; its file must be written already."""

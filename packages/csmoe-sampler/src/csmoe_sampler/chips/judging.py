@@ -29,7 +29,12 @@ def judge_tile(
     if isinstance(found, SceneError):
         passing = isinstance(found.cause, RasterUnreachableError | RasterAccessError)
         failure = Failure(
-            tile_id=tile.tile_id, sensor=found.sensor, item=found.item, reason=str(found.cause), passing=passing
+            tile_id=tile.tile_id,
+            sensor=found.sensor,
+            item=found.item,
+            reason=str(found.cause),
+            passing=passing,
+            unread=True,
         )
         return Outcome(status=FAILED, seasons=empty, failures=(failure,)), {}
     there = [(number, pixels) for number, pixels in enumerate(found) if pixels is not None]

@@ -78,15 +78,19 @@ class ShardFile:
         Raises:
             ChipError: The shard is damaged.
         """
-        start, length = self._index[place]
-        if start == _NONE:
+        compressed = self.compressed(place)
+        if compressed is None:
             return False
-        compressed = self._view[int(start) : int(start) + int(length)]
         try:
             zstd.decompress(compressed, out)
         except (RuntimeError, ValueError) as error:
             raise self._damaged() from error
         return True
+
+    def compressed(self, place: int) -> memoryview | None:
+        """The chip at a place as it stands in the file; None where there is none."""
+        start, length = self._index[place]
+        return None if start == _NONE else self._view[int(start) : int(start) + int(length)]
 
     def close(self) -> None:
         """Frees the file."""

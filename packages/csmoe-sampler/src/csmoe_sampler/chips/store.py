@@ -157,6 +157,19 @@ class ChipStore:
                     chip[...] = self.layout.fill(name)
         return out
 
+    def compressed(self, row: int) -> dict[int, dict[str, bytes]]:
+        """The bytes of a row's chips as they stand in the shards, by season and array; raises ChipError."""
+        shard, place = divmod(row, self.layout.shard_chips)
+        num_seasons = len(self.layout.seasons)
+        found: dict[int, dict[str, bytes]] = {}
+        for season in range(num_seasons):
+            for name in self.layout.arrays:
+                file = self._shard(name, shard)
+                chip = file.compressed(place * num_seasons + season) if file else None
+                if chip is not None:
+                    found.setdefault(season, {})[name] = bytes(chip)
+        return found
+
     def close(self) -> None:
         """Frees the files."""
         while self._shards:

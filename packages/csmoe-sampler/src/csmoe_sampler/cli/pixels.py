@@ -98,6 +98,9 @@ def fetch(
     alignment: Annotated[
         bool, typer.Option("--alignment", help="Measure the shift between Sentinel-1 and Sentinel-2.")
     ] = False,
+    reuse: Annotated[
+        Path | None, typer.Option(help="An earlier store; its chips are taken where tile and scenes are the same.")
+    ] = None,
     connections: Annotated[int, typer.Option(metavar="<int>", min=1, help="Reads under way at once.")] = 16,
     scheduler: Scheduler = None,
     workers: Workers = None,
@@ -120,6 +123,7 @@ def fetch(
         pipeline.scene_config(manifest, config, {"url": scenes}),
         runtime_of(scheduler, workers, quiet),
         connections=connections,
+        reuse=reuse,
     )
     say_chips(result, store)
 

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from csmoe_sampler.scenes import RequestPlan
 
 
+_FAILURES = 10
+"""Reasons that are told; all are in the list beside the store."""
+
+
 def say_plan(plan: Plan) -> None:
     """What a build will take."""
     typer.echo(f"region {plan.region}: {plan.num_tiles:,} tiles, {plan.num_missing:,} of them still to describe")
@@ -50,6 +54,8 @@ def say_manifest(manifest: Manifest, outputs: Outputs) -> None:
     """What was drawn, and where it is."""
     for note in manifest.metadata["notes"]:
         typer.echo(f"note: {note}")
+    if redrawn := manifest.metadata.get("scenes", {}).get("redrawn"):
+        typer.echo(f"note: {redrawn:,} tiles without scenes gave way to the next of their strata")
     typer.echo(f"{len(manifest):,} tiles in {len(manifest.metadata['strata'])} strata -> {outputs.manifest}")
     if outputs.report:
         typer.echo(f"report -> {outputs.report}")
@@ -67,10 +73,15 @@ def say_chips(result: FetchResult, out: Path) -> None:
 
     for text in result.warnings:
         typer.echo(f"warning: {text}")
-    for failure in result.failed[:10]:
-        typer.echo(f"failed: tile {failure.tile_id}, {failure.sensor}: {failure.reason}")
-    if len(result.failed) > 10:
-        typer.echo(f"failed: {len(result.failed) - 10:,} more tiles, listed in {failures_of(out)}")
+    alike: dict[tuple[str, str], list[str]] = {}
+    for failure in result.failed:
+        alike.setdefault((failure.sensor, failure.reason), []).append(failure.tile_id)
+    for (sensor, reason), tiles in list(alike.items())[:_FAILURES]:
+        more = f" and {len(tiles) - 1:,} more" if len(tiles) > 1 else ""
+        typer.echo(f"failed: tile {tiles[0]}{more}, {sensor}: {reason}")
+    if result.failed:
+        typer.echo(f"failed: {len(result.failed):,} in all, listed in {failures_of(out)}; for others in their place:")
+        typer.echo(f"  pair --exclude {failures_of(out)} --overwrite, then fetch --reuse {out} --out ANOTHER")
     typer.echo(f"{int((result.chip >= 0).sum()):,} of {len(result.chip):,} chips -> {out}")
 
 
