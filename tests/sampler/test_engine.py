@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import GeneratorType
 
 import pytest
 from distributed import Client
@@ -116,6 +117,19 @@ def test_the_run_completes_when_a_worker_is_killed(dask_cluster: DaskCluster) ->
                 doomed.kill()
                 doomed.wait()
     assert sorted(found) == [(n, n * n) for n in range(60)]
+
+
+def test_results_that_have_come_count_whatever_happens_to_their_futures(local: Client) -> None:
+    results = run_tasks(square, range(9), client=local, max_pending=9)
+    assert isinstance(results, GeneratorType)
+    next(results)
+    inside = results.gi_frame.f_locals
+    until = time.monotonic() + 10
+    while inside["completed"].queue.qsize() < 8:
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    local.cancel(list(inside["pending"]), force=True)
+    assert len(list(results)) == 8
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from itertools import count, islice
@@ -124,6 +125,12 @@ def _call(fn: Callable[[Task], Result], task: Task) -> Result:
 
 
 def _raise_failure(future: Future[Any], result: Any) -> None:
+    """Raises what went wrong; a result that has come counts, whatever becomes of its worker and its future later."""
+    if isinstance(result, CancelledError):
+        raise SamplerError(
+            f"the Dask cluster has dropped a task ({getattr(result, 'reason', 'cancelled')}): see that its scheduler "
+            "runs, then run the same command again: it continues"
+        )
     if future.status == "error":
         _, error, trace = result
         if isinstance(error, KilledWorker):
@@ -133,12 +140,6 @@ def _raise_failure(future: Future[Any], result: Any) -> None:
                 "command again: it continues"
             ) from error
         raise error.with_traceback(trace)
-    if future.status != "finished":
-        reason = getattr(result, "reason", "cancelled")
-        raise SamplerError(
-            f"the Dask cluster has dropped a task ({reason}): see that its scheduler runs, then run the same command "
-            "again: it continues"
-        )
 
 
 def _connect(scheduler: str) -> Client:
