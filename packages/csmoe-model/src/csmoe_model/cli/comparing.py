@@ -90,10 +90,13 @@ def gathered(out: Path, records: Iterable[Record]) -> list[Record]:
 
 
 def finish(out: Path, records: list[Record]) -> None:
-    """Writes results, and shows the table."""
+    """Writes results, and shows the headlines."""
+    from rich.console import Console
+
     from csmoe_model.evaluation.comparison import write_results
+    from csmoe_model.evaluation.screen import show
 
     paths = [path for path in write_results(out, records) if path.name != UNFINISHED]
     (out / UNFINISHED).unlink(missing_ok=True)
-    typer.echo((out / "table.md").read_text(encoding="utf-8"))
-    typer.echo("\n".join(map(str, paths)))
+    show(records, Console(highlight=False))
+    typer.echo("\n" + "\n".join(map(str, paths)))

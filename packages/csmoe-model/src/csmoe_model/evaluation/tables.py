@@ -24,7 +24,7 @@ the JSON and the CSV."""
 _NEIGHBOURS = "knn20-cosine"
 """Of the many k-NN the one that tables show; where there is none, the first."""
 _NAMES = 4
-"""Of backbones in front of a note; of more their number."""
+"""Of backbones in front of a note or in a verdict; of more their number."""
 Run = tuple[int, str | None]
 """Seed, and weights."""
 
@@ -106,25 +106,25 @@ def markdown(records: Sequence[Record]) -> str:
         ["", *(row.record.model.name for row in table)],
         ["parameters of the encoder, million", *(f"{row.record.model.num_parameters / 1e6:.2f}" for row in table)],
         ["edge of the images, px", *(str(row.record.image_px or "") for row in table)],
-        ["GFLOP, one image of each sensor", *map(_cost, table)],
+        ["GFLOP, one image of each sensor", *map(cost, table)],
         ["standardised by the statistics of", *(row.record.normalise for row in table)],
         ["runs", *(str(row.num_runs) for row in table)],
     ]
     shown = headlines(table)
-    lines += [[line.name, *(_cell(line.of(row)) for row in table)] for line in shown]
+    lines += [[line.name, *(cell(line.of(row)) for row in table)] for line in shown]
     if len(table) > len(shown):
         lines = [list(column) for column in zip(*lines, strict=True)]
     several = any(row.num_runs > 1 for row in table)
     return "\n".join(
         [
-            f"{table[0].record.data.name}: {_counted(table[0].record)}.",
+            f"{table[0].record.data.name}: {counted(table[0].record)}.",
             f"Intervals at 95 %: over test samples{', or over runs where there are several' if several else ''}.",
             "",
             _line(lines[0]),
             "|---" * len(lines[0]) + "|",
             *map(_line, lines[1:]),
             "",
-            *(f"- {sentence}" for sentence in [*verdicts(table), *_notes(table)]),
+            *(f"- {sentence}" for sentence in [*verdicts(table), *notes(table)]),
             "",
         ]
     )
@@ -133,9 +133,10 @@ def markdown(records: Sequence[Record]) -> str:
 def verdicts(table: Sequence[Row]) -> list[str]:
     """A sentence for every floor: who does not beat it, in how many headlines, and where by most."""
     shown, found = headlines(table), []
+    models = [row for row in table if not row.record.is_floor]
     for floor in (row for row in table if row.record.is_floor):
         who, gaps = [], []
-        for row in (row for row in table if not row.record.is_floor):
+        for row in models:
             both = [(line.of(row), line.of(floor), line.name) for line in shown]
             compared = [(one.value, other.value, name) for one, other, name in both if one and other]
             lost = [
@@ -147,7 +148,8 @@ def verdicts(table: Sequence[Row]) -> list[str]:
         if who:
             _, worst, name, one, other = max(gaps)
             found.append(
-                f"Not better than {floor.record.model.name}: {', '.join(who)}; "
+                f"Not better than {floor.record.model.name}: "
+                f"{', '.join(who) if len(who) <= _NAMES else f'{len(who)} of {len(models)} backbones'}; "
                 f"largest gap: {worst}, {name}, {one:.3f} against {other:.3f}."
             )
     return found
@@ -220,30 +222,37 @@ def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _cell(figure: Figure | None) -> str:
+def cell(figure: Figure | None) -> str:
+    """A figure with its interval."""
     if figure is None:
         return ""
     return f"{figure.value:.3f}" + ("" if math.isnan(figure.low) else f" [{figure.low:.3f}, {figure.high:.3f}]")
 
 
-def _cost(row: Row) -> str:
+def cost(row: Row) -> str:
+    """GFLOP of an image of each sensor; empty where nobody knows."""
     gflop = row.record.gflop("joint")
     return "" if gflop is None else f"{gflop:.3g}"
 
 
-def _counted(record: Record) -> str:
+def counted(record: Record) -> str:
+    """Samples by split."""
     return ", ".join(f"{count:,} {split}" for split, count in record.data.samples.items())
 
 
-def _notes(table: Sequence[Row]) -> list[str]:
+def notes(table: Sequence[Row]) -> list[str]:
     """Of the data once, then of backbones, with the names of those that it is true of."""
     of_whom: dict[str, list[str]] = {}
     for row in table:
         trainings = [f"{row.num_weights} trainings"] if row.num_weights > 1 else []
         for note in dict.fromkeys([*trainings, *row.record.notes]):
             of_whom.setdefault(note, []).append(row.record.model.name)
-    said = [
-        f"{'; '.join(names) if len(names) <= _NAMES else f'{len(names)} of {len(table)} backbones'}: {note}"
-        for note, names in of_whom.items()
-    ]
+    everyone = [row.record.model.name for row in table if row.record.model.kind != "prior"]
+    said = [f"{_who(names, everyone)}: {note}" for note, names in of_whom.items()]
     return [*table[0].record.data.notes, *said]
+
+
+def _who(names: Sequence[str], everyone: Sequence[str]) -> str:
+    if names == everyone and len(names) > 1:
+        return "all backbones"
+    return "; ".join(names) if len(names) <= _NAMES else f"{len(names)} of {len(everyone)} backbones"
