@@ -195,7 +195,7 @@ def test_one_stratum_alone_misses_the_others(world):
     assert found.share_covered == pytest.approx(len(own) / len(people))
     assert found.displaced_share == pytest.approx(1 - len(own) / len(people))
     table = found.rows(limit=3)
-    assert table[0] == ("stratum", "candidates", "tiles", "proportional", "target", "÷ proportional", "÷ target")
+    assert table[0] == ("stratum", "candidates", "tiles", "prop.", "target", "÷ prop.", "÷ target")
     assert len(table) == 7
     assert table[-1][0] == people.strata.labels[0]
     assert len(found.rows()) == len(people.strata) + 1

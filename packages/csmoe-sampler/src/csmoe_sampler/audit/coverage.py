@@ -118,7 +118,7 @@ class Audit:
         order = sorted(self.strata, key=lambda line: (line.against_proportional, -line.size, line.stratum))
         if limit is not None and 2 * limit < len(order):
             order = order[:limit] + order[-limit:]
-        heading = ("stratum", "candidates", "tiles", "proportional", "target", "÷ proportional", "÷ target")
+        heading = ("stratum", "candidates", "tiles", "prop.", "target", "÷ prop.", "÷ target")
         return [heading, *map(_row, order)]
 
 

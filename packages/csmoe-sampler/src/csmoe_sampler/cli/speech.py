@@ -89,7 +89,7 @@ def say_audit(audit: Audit) -> None:
     """The figures of an audit, and its strata at both ends."""
     for name, value in audit.facts():
         typer.echo(f"{name:<34} {value}")
-    typer.echo("\nstrata held least and most, against their share of the population:")
+    typer.echo("\nstrata held least and most, beside a proportional sample and the targets:")
     lines = audit.rows(limit=8)
     widths = [max(len(line[k]) for line in lines) for k in range(len(lines[0]))]
     for first, *others in lines:
