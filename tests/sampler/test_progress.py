@@ -93,7 +93,7 @@ def test_a_stage_of_nothing_has_no_rate(clock: Clock) -> None:
 )
 def test_rates_have_three_figures(clock: Clock, done: int, seconds: float, pace: str) -> None:
     lines = _log(clock, lambda progress: _run(progress, clock, steps=1, step_s=seconds, total=done))
-    assert lines == [f"describe: {done:,} tiles, {pace}"]
+    assert lines == [f"describe: {done:,} {'tile' if done == 1 else 'tiles'}, {pace}"]
 
 
 @pytest.fixture

@@ -110,7 +110,8 @@ class TerminalProgress:
     def start(self, name: str, total: int, unit: str) -> None:
         """A stage begins; its bar is drawn under those in hand."""
         now_s = self._clock()
-        self._stages.append(_Stage(name, total, unit, now_s, now_s))
+        one = unit.removesuffix("s") if total == 1 else unit
+        self._stages.append(_Stage(name, total, one, now_s, now_s))
         if self._on_terminal:
             self._live.start()
 
