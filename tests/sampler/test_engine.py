@@ -64,7 +64,7 @@ def test_workers_that_come_later_are_given_tasks_too(dask_cluster: DaskCluster) 
         try:
             client.wait_for_workers(3, timeout=30)
             next(results)
-            assert 200 - tasks.__length_hint__() == 2 + 2 * (1 + 1 + 20)
+            assert 200 - tasks.__length_hint__() >= 2 + 2 * (1 + 1 + 20)
             assert len(list(results)) == 198
         finally:
             late.kill()
