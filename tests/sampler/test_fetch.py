@@ -197,6 +197,25 @@ def test_tiles_that_failed_before_are_tried_again(scene, client, tmp_path):
     assert (second.failed, second.chip.tolist()) == ((), list(range(6)))
 
 
+def test_a_damaged_chip_is_not_taken_over(scene, local, client, tmp_path):
+    """It is told, and what its shard had is fetched once its entry in the journal is gone, as the message says."""
+    old = tmp_path / "old.zarr"
+    shutil.copytree(local, old)
+    shutil.copytree(journal_of(local), journal_of(old))
+    shard = max((old / "s2").rglob("c/1/**/0"), key=lambda path: path.is_file())
+    data = bytearray(shard.read_bytes())
+    data[100] ^= 0xFF
+    shard.write_bytes(data)
+    again = partial(fetch_chips, manifest_of(tiles_of()), config=CONFIG, scenes=scenes_of(scene), client=client)
+    with pytest.raises(ChipError, match=r"its shard .*old\.zarr/s2/c/1/.* is damaged: delete the store's entry of it"):
+        again(out=tmp_path / "chips.zarr", reuse=old)
+    (journal_of(old) / "shard-000001.json").unlink()
+    noted = Notes()
+    again(out=tmp_path / "chips.zarr", reuse=old, progress=noted)
+    assert f"7 of 11 tiles are taken from {old}" in noted.said
+    assert pixels(tmp_path / "chips.zarr") == pixels(local)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

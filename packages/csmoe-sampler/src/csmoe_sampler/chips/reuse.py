@@ -41,7 +41,8 @@ class Earlier:
         self._store.close()
 
     def take(self, row: int) -> tuple[Outcome, Compressed]:
-        """What became of a row, and its chips; raises ChipError where shard or journal are damaged."""
+        """What became of a row, and its chips, which are read once for their checksums; raises ChipError."""
+        self._store.read(row)
         shard, place = divmod(row, self._store.layout.shard_chips)
         if shard not in self._outcomes:
             self._outcomes[shard] = self._journal.outcomes(shard)
@@ -63,19 +64,22 @@ def rows_in(
         ChipError: The earlier store is unfinished, or was made by another recipe.
     """
     with ChipStore(path) as store:
-        named = layout.seasons if len(store.layout.seasons) == 1 else store.layout.seasons  # a single one has no name
-        same = replace(store.layout, num_rows=layout.num_rows, seasons=named) == layout
-    begun = Journal(journal_of(path)).identity()
+        there = store.layout
+    named = layout.seasons if len(there.seasons) == 1 else there.seasons  # a single one has no name
+    same = replace(there, num_rows=layout.num_rows, seasons=named) == layout
+    journal = Journal(journal_of(path))
+    begun = journal.identity()
     other = [name for name in ("configuration", "provider") if begun.get(name) != identity[name]]
     if other or not same:
         raise ChipError(
             f"chip store {path}: was fetched with another {' and '.join(other or ['layout'])}, so that its chips are "
             "not those that are asked for: leave --reuse out"
         )
-    with xr.open_zarr(path, chunks=None, mask_and_scale=False) as there:
-        fetched = np.flatnonzero(there["status"].values == FETCHED).tolist()
-        keys = _keys({name: there[name].values for name in columns})
-    known = {keys[row]: row for row in fetched}
+    with xr.open_zarr(path, chunks=None, mask_and_scale=False) as data:
+        fetched = np.flatnonzero(data["status"].values == FETCHED).tolist()
+        keys = _keys({name: data[name].values for name in columns})
+    done = journal.done(there.num_shards)
+    known = {keys[row]: row for row in fetched if row // there.shard_chips in done}
     return [known.get(key) for key in _keys(columns)]
 
 

@@ -8,6 +8,7 @@ same; it holds a whole shard in memory for that, and spends more time around a c
 from __future__ import annotations
 
 import mmap
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
@@ -93,9 +94,10 @@ class ShardFile:
         return None if start == _NONE else self._view[int(start) : int(start) + int(length)]
 
     def close(self) -> None:
-        """Frees the file."""
-        self._view.release()
-        self._map.close()
+        """Frees the file; where an error still holds a part of it, its last use does."""
+        with suppress(BufferError):
+            self._view.release()
+            self._map.close()
 
     def _damaged(self) -> ChipError:
         return ChipError(
