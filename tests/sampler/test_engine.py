@@ -71,6 +71,14 @@ def test_workers_that_come_later_are_given_tasks_too(dask_cluster: DaskCluster) 
             late.wait()
 
 
+def test_threads_that_cannot_be_counted_end_nothing(local: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lost() -> dict[str, int]:
+        raise OSError("in 30 s no answer")
+
+    monkeypatch.setattr(local, "nthreads", lost)
+    assert len(list(run_tasks(square, range(40), client=local))) == 40
+
+
 def test_the_function_travels_once_to_each_worker(remote: Client, tmp_path: Path) -> None:
     heavy = Heavy(tmp_path / "log")
     assert len(list(run_tasks(heavy, range(60), client=remote))) == 60

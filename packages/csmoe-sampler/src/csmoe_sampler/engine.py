@@ -107,8 +107,11 @@ def _local_cluster(threads: int) -> LocalCluster:
 
 def _twice_the_threads(client: Client) -> int:
     """As many tasks as keep the workers busy that there are now; at least 16."""
-    lost = client.status != "running"  # which whoever waits for results is told
-    return max(16, 0 if lost else 2 * sum(client.nthreads().values()))
+    try:
+        threads = sum(client.nthreads().values()) if client.status == "running" else 0
+    except OSError:  # the scheduler is lost, which whoever waits for results is told
+        threads = 0
+    return max(16, 2 * threads)
 
 
 def _same(fn: Callable[[Task], Result]) -> Callable[[Task], Result]:
