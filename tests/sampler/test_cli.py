@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -10,6 +11,8 @@ import pytest
 import rasterio
 
 from csmoe_sampler import cli
+from csmoe_sampler.chips import Failure, FetchResult
+from csmoe_sampler.cli.speech import say_chips
 from csmoe_sampler.config import load_config
 from csmoe_sampler.pipeline import Outputs, Runtime, build
 from csmoe_sampler.remote import Patience
@@ -197,6 +200,29 @@ def test_plan_and_dry_run_cost_nothing(world, tmp_path, capsys, monkeypatch):
         assert "landcover" in out
         assert "disk" in out
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", [["plan"], ["build", "--dry-run"]], ids=" ".join)
+def test_a_plan_takes_normals_in_place_of_a_climate_map(world, tmp_path, capsys, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    common = ["--region", "0,0,4,3", "--n", 50, *sources(world)[:-2]]
+    normals = ["--temperature", tmp_path / "gone_t.tif", "--precipitation", tmp_path / "gone_p.tif"]
+    code, _, err = run(capsys, monkeypatch, *command, *common, *normals)
+    assert code == 1
+    assert "gone_t.tif" in err
+
+
+def test_failures_are_told_by_reason_with_what_to_do(capsys):
+    alike = [Failure(tile_id=f"{k}U_7R", sensor="s1", item="x", reason="gone.tif: no such file") for k in range(12)]
+    other = Failure(tile_id="9U_9R", sensor="s2", item="y", reason="all cloud")
+    say_chips(FetchResult(chip=np.arange(15) - 13, failed=(*alike, other), warnings=()), Path("a/chips.zarr"))
+    assert capsys.readouterr().out.splitlines() == [
+        "failed: tile 0U_7R and 11 more, s1: gone.tif: no such file",
+        "failed: tile 9U_9R, s2: all cloud",
+        "failed: 13 in all, listed in a/chips.failed.csv; for others in their place:",
+        "  pair --exclude a/chips.failed.csv --overwrite, then fetch --reuse a/chips.zarr --out ANOTHER",
+        "2 of 15 chips -> a/chips.zarr",
+    ]
 
 
 def test_report_of_a_manifest(sample, tmp_path, capsys, monkeypatch):

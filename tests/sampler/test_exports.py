@@ -589,6 +589,19 @@ def test_mlcroissant_reads_the_manifest(written, table):
     assert [record["tiles/tile_id"].decode() for record in records] == table["tile_id"].tolist()
 
 
+def test_chips_are_looked_for_beside_the_manifest(inputs, tmp_path, monkeypatch):
+    from csmoe_sampler.cli import app
+
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    for source, name in zip(inputs, ("sample.parquet", "chips.zarr"), strict=True):
+        (tmp_path / name).symlink_to(source)
+    command = ["export", str(tmp_path / "sample.parquet"), "--to", "geotiff", "--out", "files", "-q"]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0, result.output
+    assert list(Path("files").rglob("*.tif"))
+
+
 # ---- the page ------------------------------------------------------------
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "exports.md").read_text(encoding="utf-8")

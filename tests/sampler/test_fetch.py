@@ -184,6 +184,21 @@ def test_what_an_earlier_store_has_is_not_fetched_again(scene, local, client, tm
             assert one.facts == other.facts
 
 
+@pytest.mark.parametrize("seasons", [("summer",), ("summer", "winter")], ids=" ".join)
+def test_seasons_are_taken_over_together(scene, client, tmp_path, seasons):
+    """One of them has no name in a store; with two, a tile of which one has another scene is fetched."""
+    scenes = scenes_of(scene, seasons=seasons)
+    tiles = [[replace(tile, item=f"{tile.item}-{season}") for season in seasons] for tile in tiles_of(num_tiles=6)]
+    later = [tiles[4], [*tiles[1][:-1], replace(tiles[1][-1], item="other")], tiles[0], tiles[5]]
+    fetched = partial(fetch_chips, config=CONFIG, scenes=scenes, client=client)
+    fetched(manifest_of(tiles, seasons), tmp_path / "old.zarr")
+    fetched(manifest_of(later, seasons), tmp_path / "anew.zarr")
+    noted = Notes()
+    fetched(manifest_of(later, seasons), tmp_path / "chips.zarr", reuse=tmp_path / "old.zarr", progress=noted)
+    assert f"3 of 4 tiles are taken from {tmp_path / 'old.zarr'}" in noted.said
+    assert pixels(tmp_path / "chips.zarr") == pixels(tmp_path / "anew.zarr")
+
+
 def test_tiles_that_failed_before_are_tried_again(scene, client, tmp_path):
     tiles = tiles_of(num_tiles=6)
     bad = replace(tiles[1], files={**tiles[1].files, "s1": dict.fromkeys(("VV", "VH"), "gone.tif")})
